@@ -1,0 +1,1 @@
+"""One thin Beam pipeline per command."""

@@ -1,0 +1,20 @@
+"""The errors that a wrong input or a wrong use raises."""
+
+from typing import NamedTuple
+
+
+class DataError(ValueError):
+    """One sentence with the value and the mend; the commands print it and exit with status 2."""
+
+
+class BadRecord(NamedTuple):
+    """A record that cannot be used: where it stands and why."""
+
+    file: str
+    index: int  # position in the file, from 0; for lost bytes, that of the first record lost
+    offset: int  # bytes from the start of the file to the record's header
+    kind: str  # a short word that the books count by: "header", "crc", "truncated", "parse", "size", "label", "not finite"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: record {self.index} at byte {self.offset}: {self.reason}"

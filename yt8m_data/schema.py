@@ -1,0 +1,124 @@
+"""What a shard's records hold: the record kind, the keys, and the features with their sizes. Data, not code: sniffed from the file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+from google.protobuf.message import DecodeError
+
+from yt8m_data import tfrecord
+from yt8m_data.errors import DataError
+from yt8m_data.proto import SequenceExample
+
+SNIFFED_RECORDS = 16
+
+PROVENANCE = pa.schema(
+    [("aug_method", pa.binary()), ("aug_base", pa.binary()), ("aug_neighbor", pa.binary()), ("aug_lambda", pa.float32())]
+)  # what stands beside a synthetic record; null on a real one
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature's key and its number of values: float32 for a video, uint8 for each of its frames."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The layout of the records of a data set.
+
+    Attributes:
+      kind: "video" (tf.Example, one float vector per feature) or "frame" (tf.SequenceExample, uint8 vectors, one per second).
+      id_key, labels_key: the keys of the video's id and of its class numbers.
+      features: the widest first, which is the visual one in YouTube-8M.
+      num_classes: labels are 0..num_classes-1.
+    """
+
+    kind: Literal["video", "frame"]
+    id_key: str
+    labels_key: str
+    features: tuple[Feature, ...]
+    num_classes: int
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The columns of a record batch: `id` binary, `labels` list<int32>, and one column per feature."""
+        columns = [pa.field("id", pa.binary(), nullable=False), pa.field("labels", pa.list_(pa.int32()), nullable=False)]
+        for feature in self.features:
+            columns.append(pa.field(feature.name, self._column(feature), nullable=False))
+        return pa.schema(columns)
+
+    def _column(self, feature: Feature) -> pa.DataType:
+        if self.kind == "video":
+            return pa.list_(pa.field("item", pa.float32(), nullable=False), feature.size)
+        return pa.list_(pa.field("item", pa.binary(feature.size), nullable=False))
+
+    def __str__(self) -> str:
+        features = ", ".join(f"{f.name}[{f.size}]" for f in self.features)
+        return f"{self.kind}-level records: id key {self.id_key!r}, labels key {self.labels_key!r}, {features}, {self.num_classes} classes"
+
+
+def sniff(path: str, num_classes: int | None = None) -> Schema:
+    """Read the schema off the first records of a shard.
+
+    A feature is a float list of more than one value (video level) or a feature list of byte strings (frame level). Where `num_classes`
+    is not given it is that of the published set which has such keys: 3862 (2018), 4716 (2017, `video_id`), 527 (AudioSet).
+
+    Raises:
+      DataError: the file is empty, no TFRecord file, or its records have no id or no features.
+    """
+    messages = _first_messages(path)
+    keys = {key: feature for m in messages for key, feature in m.context.feature.items()}
+    id_key = next((key for key in ("id", "video_id") if key in keys), None)
+    if id_key is None:
+        raise DataError(f"{path}: the first records have no key 'id' or 'video_id' but {_listed(keys)}: is it a YouTube-8M shard?")
+
+    lists = {key: value.feature[0] for m in messages for key, value in m.feature_lists.feature_list.items() if value.feature}
+    kind: Literal["video", "frame"] = "frame" if lists else "video"
+    if lists:
+        sizes = {key: len(f.bytes_list.value[0]) for key, f in lists.items() if f.bytes_list.value}
+    else:
+        sizes = {key: len(f.float_list.value) for key, f in keys.items() if len(f.float_list.value) > 1}
+    if not sizes:
+        raise DataError(f"{path}: the first records have no features but {_listed({**keys, **lists})}: is it a YouTube-8M shard?")
+    features = tuple(Feature(name, size) for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+    return Schema(kind, id_key, "labels", features, num_classes or _published_classes(id_key, features))
+
+
+def common(paths: Sequence[str], num_classes: int | None = None) -> Schema:
+    """Sniff the first of `paths`; the records of the others are held against it as they are read."""
+    return sniff(paths[0], num_classes)
+
+
+def _first_messages(path: str) -> list:
+    """Parse the first records, all as SequenceExample: an Example's features are the same field as its context."""
+    with open(path, "rb") as stream:
+        block = next(tfrecord.read(stream, path), None)
+    if block is None:
+        raise DataError(f"{path} is empty: no record to read the keys from")
+    if not len(block):
+        raise DataError(str(block.bad[0]))
+    messages = []
+    for row in range(min(len(block), SNIFFED_RECORDS)):
+        try:
+            messages.append(SequenceExample.FromString(block.record(row)))
+        except DecodeError:
+            continue  # a bad record among the first ones: the job's own policy for bad records will meet it
+    if not messages:
+        raise DataError(f"{path}: the first records are no tf.Example or tf.SequenceExample")
+    return messages
+
+
+def _published_classes(id_key: str, features: tuple[Feature, ...]) -> int:
+    if any(feature.name == "audio_embedding" for feature in features):
+        return 527
+    return 4716 if id_key == "video_id" else 3862
+
+
+def _listed(keys: dict) -> str:
+    return ", ".join(repr(key) for key in sorted(keys)) or "nothing"
+
+
