@@ -147,6 +147,12 @@ def test_ids_are_a_permutation_of_all_codes(seed):
     assert len(set(longer)) == len(longer)
 
 
+@pytest.mark.parametrize("seeds", [(0, 1), (5, 18)])
+def test_neighbouring_seeds_share_no_id(seeds):
+    one, two = (np.frombuffer(synthetic._ids(np.arange(1_000_000), seed).buffers()[2], np.uint32) for seed in seeds)
+    assert not np.intersect1d(one, two).size
+
+
 # --- Labels ---------------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +174,17 @@ def test_label_counts_follow_the_law(num_classes):
     got, want = (np.add.reduceat(values, edges[:-1]) for values in (counts, expected))
     np.testing.assert_allclose(got, want, rtol=0.03, atol=4 * np.sqrt(want).max())
     assert 2.9 < counts.sum() / num_records < 3.1
+
+
+@pytest.mark.parametrize("num_classes", [30, 100, 3862])
+def test_primary_and_companion_shares_add_up_to_the_law(num_classes):
+    world = synthetic._world(num_classes)
+    primary = np.diff(world.primary, prepend=0)
+    total = primary.copy()
+    np.add.at(total, world.companions, primary[:, None] * world.chances)
+    np.testing.assert_allclose(total, label_shares(num_classes), rtol=0.02)
+    assert primary.min() >= 0
+    assert (world.companions[world.chances > 0] < np.nonzero(world.chances)[0]).all()  # companions are more frequent
 
 
 def test_a_small_set_has_a_heavy_head_and_a_tail_of_a_few_videos():

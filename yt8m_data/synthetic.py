@@ -1,0 +1,269 @@
+"""Made data with YouTube-8M's formats, sizes, label law and co-occurrence, and something to learn in it.
+
+A *world* is fixed by the number of classes alone: how often each label occurs, which companions it drags in, what it looks and sounds like.
+A seed draws videos from that world, so data made with two seeds are two samples of one world: train on one, evaluate on the other.
+
+Labels follow a Zipf law with an exponential cutoff, count(r) ~ r^-s exp(-k r / C), set to resemble the true 2018 counts (log-log slopes
+-0.93 over ranks 1-100 and -1.31 over 100-3862; the true ones are -0.93 and -1.38). A video draws one primary label, which drags in more
+frequent companions, as "Video game" drags in "Game". Label ids are ranks, as in the 2018 vocabulary: 0 is the most frequent.
+
+A video's vector is the sum of its labels' prototypes, each visible to a random degree, of a style that any class can have, and of noise;
+scales per dimension and per video are those measured on real shards. Frames scatter around that vector and keep it as their mean, so a
+record has the same id, labels and mean features in both kinds.
+
+Record i is a pure function of (seed, i) and of the number of classes, for one version of NumPy: its generators may change between versions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from yt8m_data.errors import DataError
+from yt8m_data.quantize import dequantize, quantize
+from yt8m_data.schema import Feature, Schema
+
+SIZES = {"rgb": 1024, "audio": 128}
+BLOCK = 256  # records drawn from one generator: large enough to spread its start-up, small enough to stay in cache
+FRAME_BATCH = 64  # frame-level records in one batch: 64 x 230 frames x 1,152 bytes = 17 MB
+
+ZIPF_EXPONENT, ZIPF_CUTOFF = 0.92, 1.2
+MAX_SHARE = 0.7  # of all videos that one label may have: matters below some thirty classes
+# Share of real 2018 videos with at least 2, 3, ... labels; with the primary label these add up to 3.0 labels per video.
+COMPANIONS = np.array([0.75, 0.53, 0.345, 0.19, 0.1, 0.055, 0.03])
+
+# Amplitudes of labels (times 0..1 per record and label), of style and of noise: the variances add up to about 1. A ridge classifier then
+# reaches GAP@20 0.82 with 100 classes and 4,000 videos, 0.42 with 3,862 and 18,000; guessing the most frequent labels, 0.28 and 0.07.
+EVIDENCE, STYLE, NOISE = 0.4, 0.35, 0.85
+NUM_STYLES = 64
+DEVIATION = 0.45  # of a frame from its video's mean, standard deviation
+FRAMES_MEDIAN, FRAMES_SPREAD = 0.82, 0.5  # of the frame count as a fraction of max_frames, log-normal, cut at 1
+
+_ALPHABET = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8)
+_SHORT, _LONG = 62**4, 62**5  # ids of four characters, as in 2018, then of five
+_WORLD, _VIDEOS, _FRAMES = range(3)  # purposes of a generator
+_TINY = 1e-30  # stands for a share of zero where one divides by it
+
+
+@dataclass(frozen=True)
+class SyntheticSpec:
+    """What to make; hashable, picklable and small.
+
+    Args:
+      kind: "video" (`mean_rgb`, `mean_audio`) or "frame" (`rgb`, `audio`).
+      num_records: records that exist, 0 to 930 million.
+      num_classes: labels are 0 .. num_classes - 1, at most 20,000 of them. Below about thirty there are fewer than 3.0 labels per video.
+      seed: sample of the world. Seeds that differ by 13 or less share no id while they have up to a million records each.
+      max_frames: frames of the longest video, 1 to 300; the mean is about 0.77 of it.
+      unlabeled: share of records without labels, as in a test split.
+
+    Raises:
+      DataError: a value is out of its range.
+    """
+
+    kind: Literal["video", "frame"]
+    num_records: int
+    num_classes: int = 3862
+    seed: int = 0
+    max_frames: int = 300
+    unlabeled: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("video", "frame"):
+            raise DataError(f"kind {self.kind!r} is not one of video, frame")
+        for name, low, high in (
+            ("num_records", 0, _SHORT + _LONG),
+            ("num_classes", 1, 20_000),
+            ("seed", 0, 2**63 - 1),
+            ("max_frames", 1, 300),
+            ("unlabeled", 0, 1),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise DataError(f"{name} {getattr(self, name)} is not within {low} to {high}")
+
+    @property
+    def schema(self) -> Schema:
+        """The record layout, with the keys of the 2018 release."""
+        prefix = "mean_" if self.kind == "video" else ""
+        features = tuple(Feature(prefix + name, size) for name, size in SIZES.items())
+        return Schema(kind=self.kind, id_key="id", labels_key="labels", features=features, num_classes=self.num_classes)
+
+
+def batches(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Make records start .. stop - 1, in order, in batches of up to 256 (video) or 64 (frame) records of `spec.schema.arrow`.
+
+    Any split of 0 .. num_records into ranges gives the same records; ranges whose ends are multiples of 256 do no work twice.
+
+    Raises:
+      DataError: the range is not within 0 .. num_records.
+    """
+    stop = spec.num_records if stop is None else stop
+    if not 0 <= start <= stop <= spec.num_records:
+        raise DataError(f"records {start} to {stop} are not within 0 to {spec.num_records}")
+    size = BLOCK if spec.kind == "video" else FRAME_BATCH
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        labels, counts, vectors = _videos(spec, block)
+        first = max(start - block * BLOCK, 0)
+        last = min(stop - block * BLOCK, BLOCK)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        for low in range(first, last, size):
+            high = min(low + size, last)
+            index = np.arange(block * BLOCK + low, block * BLOCK + high)
+            rows = vectors[low:high]
+            columns = [_ids(index, spec.seed), _lists(pa.array(labels[offsets[low] : offsets[high]]), counts[low:high])]
+            columns += _frames(spec, index, rows) if spec.kind == "frame" else _vectors(rows)
+            yield pa.RecordBatch.from_arrays(columns, schema=spec.schema.arrow)
+
+
+# --- The world ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _World:
+    """What a number of classes means.
+
+    Attributes:
+      primary: float64 [C], cumulative probability of the primary label.
+      companions: int32 [C, 7], candidate labels that a primary label drags in, all more frequent than it.
+      chances: float64 [C, 7], probability of each candidate; 0 where there is none.
+      prototypes: float32 [C, 1152], what a label looks and sounds like, unit variance per dimension.
+      styles: float32 [64, 1152], what any video can look like whatever its labels.
+    """
+
+    primary: np.ndarray
+    companions: np.ndarray
+    chances: np.ndarray
+    prototypes: np.ndarray
+    styles: np.ndarray
+
+
+def label_shares(num_classes: int) -> np.ndarray:
+    """Expected share of videos that carry each label, float64 [num_classes], falling; their sum is the mean number of labels per video."""
+    rank = np.arange(1, num_classes + 1)
+    law = rank**-ZIPF_EXPONENT * np.exp(-ZIPF_CUTOFF * rank / num_classes)
+    return np.minimum(law * ((1 + COMPANIONS.sum()) / law.sum()), MAX_SHARE)
+
+
+@lru_cache(maxsize=2)
+def _world(num_classes: int) -> _World:
+    """Build the world of a number of classes."""
+    strength = 1.0
+    for _ in range(4):  # the most frequent labels find few companions; the others take more, until the mean is the law's
+        random = np.random.default_rng([_WORLD, num_classes])
+        left, companions, chances = _companions(num_classes, strength, random)
+        strength *= left.sum()
+    prototypes = random.standard_normal((num_classes, sum(SIZES.values())), np.float32)
+    for label in range(1, num_classes):  # labels under one parent resemble it, and so each other
+        prototypes[label] = 0.8 * prototypes[label] + 0.6 * prototypes[companions[label, 0]]
+    styles = random.standard_normal((NUM_STYLES, sum(SIZES.values())), np.float32)
+    return _World(np.cumsum(left) / left.sum(), companions, chances, prototypes, styles)
+
+
+def _companions(num_classes: int, strength: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Choose companions from the rarest label up, so that every label's share, primary and dragged in, keeps to the law.
+
+    Returns: what remains of each label's share to be primary, float64 [C], and `companions` and `chances` of `_World`.
+    """
+    left = label_shares(num_classes)
+    companions = np.zeros((num_classes, len(COMPANIONS)), np.int32)
+    chances = np.zeros((num_classes, len(COMPANIONS)))
+    for label in range(num_classes - 1, 0, -1):
+        # The smallest of Exp(1) / w: draws without replacement in proportion to w.
+        keys = random.standard_exponential(label) / np.maximum(left[:label], _TINY)
+        chosen = np.argpartition(keys, min(len(COMPANIONS), label - 1))[: len(COMPANIONS)]
+        chosen = chosen[np.argsort(keys[chosen])]
+        granted = np.minimum(left[label] * np.minimum(COMPANIONS[: len(chosen)] * strength, 0.95), left[chosen])
+        left[chosen] -= granted
+        companions[label, : len(chosen)] = chosen
+        chances[label, : len(chosen)] = granted / max(left[label], _TINY)
+    return left, companions, chances
+
+
+# --- Videos of one block ------------------------------------------------------------------------------------------------------
+
+
+def _videos(spec: SyntheticSpec, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels (int32, rising within a record, concatenated), their number per record (int64 [256]) and vectors (float32 [256, 1152])."""
+    world = _world(spec.num_classes)
+    random = np.random.Generator(np.random.SFC64([_VIDEOS, spec.seed, block]))
+    primary = np.searchsorted(world.primary, random.random(BLOCK), side="right").clip(max=spec.num_classes - 1)
+    # One draw for all companions of a video: it has the first ones or none, so the number of labels is spread as in real videos.
+    dragged = random.random((BLOCK, 1)) < world.chances[primary]
+    carried = np.column_stack([np.ones(BLOCK, bool), dragged])
+    labels = np.where(carried, np.column_stack([primary, world.companions[primary]]), spec.num_classes).astype(np.int32)
+    labels.sort(axis=1)
+    counts = np.where(random.random(BLOCK) < spec.unlabeled, 0, carried.sum(axis=1))
+
+    vectors = random.standard_normal((BLOCK, sum(SIZES.values())), np.float32)
+    vectors *= NOISE
+    vectors += STYLE * world.styles[random.integers(NUM_STYLES, size=BLOCK)]
+    evidence = EVIDENCE * random.random(labels.shape, np.float32)
+    for slot in range(labels.shape[1]):
+        rows = np.flatnonzero(labels[:, slot] < spec.num_classes)
+        vectors[rows] += evidence[rows, slot, None] * world.prototypes[labels[rows, slot]]
+    _scale(vectors, random)
+    return labels[np.arange(labels.shape[1]) < counts[:, None]], counts, vectors
+
+
+def _scale(vectors: np.ndarray, random: np.random.Generator) -> None:
+    """Give unit-variance rows the scale of real mean features, in place: per dimension, per video, cut to what the 8-bit code can say."""
+    rgb = 0.36 + 0.26 * np.exp(np.arange(SIZES["rgb"]) / -70)
+    audio = 0.55 + 0.34 * np.exp(np.arange(SIZES["audio"]) / -25)
+    vectors *= np.concatenate([rgb, audio]).astype(np.float32)
+    # Norms of real videos are log-normal: medians 12.7 and 7.1, first and last percentile 5.5 to 30 and 3.9 to 14.
+    loudness = np.exp(random.standard_normal((len(vectors), 2), np.float32) * np.array([0.37, 0.28], np.float32))
+    vectors[:, : SIZES["rgb"]] *= loudness[:, :1]
+    vectors[:, SIZES["rgb"] :] *= loudness[:, 1:]
+    np.clip(vectors, *dequantize(np.array([0, 255], np.uint8)), out=vectors)
+
+
+# --- Columns --------------------------------------------------------------------------------------------------------------
+
+
+def _ids(index: np.ndarray, seed: int) -> pa.Array:
+    """Base-62 ids of record numbers, in scattered order: four characters for the first 14.8 million records, then five."""
+    longer = index >= _SHORT
+    code = np.where(longer, (index - _SHORT) * 387_420_499 % _LONG, (index + seed % _SHORT * 1_000_003) % _SHORT * 6_700_417 % _SHORT)
+    text = _ALPHABET[code[:, None] // 62 ** np.arange(5) % 62]
+    lengths = 4 + longer
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    kept = text[np.arange(5) < lengths[:, None]]
+    return pa.Array.from_buffers(pa.binary(), len(index), [None, pa.py_buffer(offsets), pa.py_buffer(kept)])
+
+
+def _lists(values: pa.Array, counts: np.ndarray) -> pa.ListArray:
+    """List array of consecutive runs of `values` with the given lengths."""
+    return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32), values)
+
+
+def _vectors(rows: np.ndarray) -> list[pa.Array]:
+    """The video-level columns `mean_rgb` and `mean_audio`."""
+    parts = np.split(rows, [SIZES["rgb"]], axis=1)
+    return [pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), part.shape[1]) for part in parts]
+
+
+def _frames(spec: SyntheticSpec, index: np.ndarray, rows: np.ndarray) -> list[pa.Array]:
+    """The frame-level columns `rgb` and `audio`: frames that scatter evenly around each row and have it as their mean."""
+    lengths = np.empty(len(index), np.int64)
+    frames = []
+    # The scatter shrinks towards the ends of the code's range, so that nothing is cut there and the mean stays.
+    spread = np.minimum(DEVIATION * np.sqrt(3), 2 - np.abs(rows)).clip(min=0)
+    for position, record in enumerate(index):
+        random = np.random.Generator(np.random.SFC64([_FRAMES, spec.seed, record]))
+        fraction = FRAMES_MEDIAN * np.exp(FRAMES_SPREAD * random.standard_normal())
+        lengths[position] = np.ceil(spec.max_frames * min(fraction, 1))
+        values = random.random((lengths[position], rows.shape[1]), np.float32)
+        values -= values.mean(axis=0)
+        values *= 2 * spread[position]
+        values += rows[position]
+        frames.append(quantize(values))
+    parts = np.split(np.concatenate(frames), [SIZES["rgb"]], axis=1)
+    return [_lists(_fixed_binary(part), lengths) for part in parts]
+
+
+def _fixed_binary(codes: np.ndarray) -> pa.Array:
+    """fixed_size_binary[width] array of the rows of uint8 [n, width]."""
+    return pa.Array.from_buffers(pa.binary(codes.shape[1]), len(codes), [None, pa.py_buffer(np.ascontiguousarray(codes))])
