@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError
 
 from yt8m_data import wire
 from yt8m_data.errors import BadRecord
-from yt8m_data.proto import SequenceExample
+from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import PROVENANCE, Feature, Schema
 from yt8m_data.tfrecord import RecordBlock
 
@@ -36,10 +36,10 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
     """
     refused = _Refused(block)
     found = _locate(block.data, block.starts, block.ends, schema, provenance)
-    if found.odd.any():
-        data, starts, ends = _rewrite(block, found.odd, refused)
+    if (unusual := found.unusual()).any():
+        data, starts, ends = _rewrite(block, schema, unusual, refused)
         found = _locate(data, starts, ends, schema, provenance)
-        refused.add(found.odd, "parse", "it is no tf.Example or tf.SequenceExample")
+        refused.add(found.odd, "parse", "one of its keys has several byte strings where one is wanted")
 
     columns = [_ids(found, schema, refused), _labels(found, schema, refused)]
     for feature in schema.features:
@@ -83,6 +83,11 @@ class _Found:
     odd: np.ndarray
     frames: dict[str, list[np.ndarray | None]] = field(default_factory=dict)  # per record uint8 [frames, size]; None where sizes differ
 
+    def unusual(self) -> np.ndarray:
+        """Mark the records to read the slow way: the odd ones, and those whose frames make no matrix (bool [N])."""
+        shapeless = [np.array([video is None for video in videos], bool) for videos in self.frames.values()]
+        return np.logical_or.reduce([self.odd, *shapeless])
+
 
 def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Schema, provenance: bool) -> _Found:
     odd = np.zeros(len(starts), bool)
@@ -98,22 +103,34 @@ def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Sche
     return found
 
 
-def _rewrite(block: RecordBlock, odd: np.ndarray, refused: _Refused) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rewrite(block: RecordBlock, schema: Schema, odd: np.ndarray, refused: _Refused) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Let the protobuf library re-write the odd records, behind the block's own: data, starts and ends of all."""
     starts, ends = block.starts.copy(), block.ends.copy()
     pieces, size = [block.data], len(block.data)
     for row in np.flatnonzero(odd).tolist():
         record = b""
         try:
-            message = SequenceExample.FromString(block.record(row))
-            message.DiscardUnknownFields()
-            record = message.SerializeToString(deterministic=True)
-        except (DecodeError, EncodeError):
+            record = _usual_layout(block.record(row), schema)
+        except DecodeError:
             refused.add_row(row, "parse", "it is no tf.Example or tf.SequenceExample")
         pieces.append(np.frombuffer(record, np.uint8))
         starts[row], ends[row] = size, size + len(record)
         size += len(record)
     return np.concatenate(pieces), starts, ends
+
+
+def _usual_layout(record: bytes, schema: Schema) -> bytes:
+    """Parse one record and serialise it again: no unknown fields, lists in one run, one entry per key, every key and value written out."""
+    message = (Example if schema.kind == "video" else SequenceExample).FromString(record)
+    message.DiscardUnknownFields()
+    first = message.features if schema.kind == "video" else message.context
+    first.SetInParent()
+    for entries in [first.feature] if schema.kind == "video" else [first.feature, message.feature_lists.feature_list]:
+        last = {entry.key: entry.value for entry in entries if entry.key}
+        del entries[:]
+        for key, value in last.items():
+            entries.add(key=key, value=value)
+    return message.SerializeToString()
 
 
 def _ids(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
@@ -153,7 +170,9 @@ def _vectors(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
     else:
         some = values.starts[~wrong][0]  # a place that is sure to hold a whole vector
         vectors = wire.gather(found.data, np.where(wrong, some, values.starts), 4 * feature.size).view("<f4")
-    if not np.isfinite(vectors @ np.zeros(feature.size, np.float32)).all():  # 0 * x is 0, unless x is infinite or NaN
+    with np.errstate(invalid="ignore"):
+        sums = vectors @ np.zeros(feature.size, np.float32)  # 0 * x is 0, unless x is infinite or NaN
+    if not np.isfinite(sums).all():
         refused.add(~np.isfinite(vectors).all(axis=1), "not finite", f"{feature.name!r} has a value that is not finite")
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), feature.size)
 

@@ -1,13 +1,14 @@
 """The errors that a wrong input or a wrong use raises."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
 class DataError(ValueError):
     """One sentence with the value and the mend; the commands print it and exit with status 2."""
 
 
-class BadRecord(NamedTuple):
+@dataclass(frozen=True, order=True)
+class BadRecord:
     """A record that cannot be used: where it stands and why."""
 
     file: str

@@ -1,7 +1,8 @@
 """tf.Example and tf.SequenceExample as protobuf messages, without TensorFlow: the reference that the fast codec falls back to.
 
-The schema is that of TensorFlow's `core/example/feature.proto` and `example.proto`, built in a descriptor pool of its own, so that it stands
-beside TensorFlow's in one process.
+The schema is that of TensorFlow's `core/example/feature.proto` and `example.proto`, built in a descriptor pool of its own, so that it
+stands beside TensorFlow's in one process. One thing differs: a map is declared as what it is on the wire, a repeated entry of key and
+value, because protobuf's Python parser drops a map entry that has an unknown field. The last entry of a key counts.
 """
 
 from typing import Any
@@ -25,13 +26,11 @@ def _build() -> dict[str, Any]:
         if oneof:
             field.oneof_index = 0
 
-    def add_map(target: Any, name: str, number: int, of: str) -> None:
-        entry_name = "".join(part.capitalize() for part in name.split("_")) + "Entry"
-        entry = target.nested_type.add(name=entry_name)
-        entry.options.map_entry = True
+    def add_map(target: Any, name: str, of: str) -> None:
+        entry = target.nested_type.add(name="Entry")
         add(entry, "key", 1, _FIELD.TYPE_STRING)
         add(entry, "value", 2, _FIELD.TYPE_MESSAGE, of=of)
-        add(target, name, number, _FIELD.TYPE_MESSAGE, repeated=True, of=f"{target.name}.{entry_name}")
+        add(target, name, 1, _FIELD.TYPE_MESSAGE, repeated=True, of=f"{target.name}.Entry")
 
     add(message("BytesList"), "value", 1, _FIELD.TYPE_BYTES, repeated=True)
     add(message("FloatList"), "value", 1, _FIELD.TYPE_FLOAT, repeated=True)
@@ -40,9 +39,9 @@ def _build() -> dict[str, Any]:
     feature.oneof_decl.add(name="kind")
     for number, (name, of) in enumerate((("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), 1):
         add(feature, name, number, _FIELD.TYPE_MESSAGE, of=of, oneof=True)
-    add_map(message("Features"), "feature", 1, "Feature")
+    add_map(message("Features"), "feature", "Feature")
     add(message("FeatureList"), "feature", 1, _FIELD.TYPE_MESSAGE, repeated=True, of="Feature")
-    add_map(message("FeatureLists"), "feature_list", 1, "FeatureList")
+    add_map(message("FeatureLists"), "feature_list", "FeatureList")
     add(message("Example"), "features", 1, _FIELD.TYPE_MESSAGE, of="Features")
     sequence = message("SequenceExample")
     add(sequence, "context", 1, _FIELD.TYPE_MESSAGE, of="Features")

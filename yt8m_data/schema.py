@@ -1,13 +1,13 @@
 """What a shard's records hold: the record kind, the keys, and the features with their sizes. Data, not code: sniffed from the file."""
 
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
-from yt8m_data import tfrecord
+from yt8m_data import shards, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.proto import SequenceExample
 
@@ -65,18 +65,19 @@ def sniff(path: str, num_classes: int | None = None) -> Schema:
     """Read the schema off the first records of a shard.
 
     A feature is a float list of more than one value (video level) or a feature list of byte strings (frame level). Where `num_classes`
-    is not given it is that of the published set which has such keys: 3862 (2018), 4716 (2017, `video_id`), 527 (AudioSet).
+    is not given it is that of the manifest beside the shard, or of the published set which has such keys: 3862 (2018), 4716 (2017,
+    `video_id`), 527 (AudioSet).
 
     Raises:
       DataError: the file is empty, no TFRecord file, or its records have no id or no features.
     """
     messages = _first_messages(path)
-    keys = {key: feature for m in messages for key, feature in m.context.feature.items()}
+    keys = {entry.key: entry.value for m in messages for entry in m.context.feature}
     id_key = next((key for key in ("id", "video_id") if key in keys), None)
     if id_key is None:
         raise DataError(f"{path}: the first records have no key 'id' or 'video_id' but {_listed(keys)}: is it a YouTube-8M shard?")
 
-    lists = {key: value.feature[0] for m in messages for key, value in m.feature_lists.feature_list.items() if value.feature}
+    lists = {entry.key: entry.value.feature[0] for m in messages for entry in m.feature_lists.feature_list if entry.value.feature}
     kind: Literal["video", "frame"] = "frame" if lists else "video"
     if lists:
         sizes = {key: len(f.bytes_list.value[0]) for key, f in lists.items() if f.bytes_list.value}
@@ -85,12 +86,7 @@ def sniff(path: str, num_classes: int | None = None) -> Schema:
     if not sizes:
         raise DataError(f"{path}: the first records have no features but {_listed({**keys, **lists})}: is it a YouTube-8M shard?")
     features = tuple(Feature(name, size) for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
-    return Schema(kind, id_key, "labels", features, num_classes or _published_classes(id_key, features))
-
-
-def common(paths: Sequence[str], num_classes: int | None = None) -> Schema:
-    """Sniff the first of `paths`; the records of the others are held against it as they are read."""
-    return sniff(paths[0], num_classes)
+    return Schema(kind, id_key, "labels", features, num_classes or _known_classes(path, id_key, features))
 
 
 def _first_messages(path: str) -> list:
@@ -112,7 +108,10 @@ def _first_messages(path: str) -> list:
     return messages
 
 
-def _published_classes(id_key: str, features: tuple[Feature, ...]) -> int:
+def _known_classes(path: str, id_key: str, features: tuple[Feature, ...]) -> int:
+    manifest = os.path.join(os.path.dirname(path), shards.MANIFEST)
+    if os.path.exists(manifest):
+        return int(shards.read_json(manifest)["num_classes"])
     if any(feature.name == "audio_embedding" for feature in features):
         return 527
     return 4716 if id_key == "video_id" else 3862
@@ -120,5 +119,3 @@ def _published_classes(id_key: str, features: tuple[Feature, ...]) -> int:
 
 def _listed(keys: dict) -> str:
     return ", ".join(repr(key) for key in sorted(keys)) or "nothing"
-
-

@@ -1,7 +1,7 @@
 """TFRecord files: framing and checksums, many records at a time.
 
-A file is a run of records, each `length: uint64`, `crc(length): uint32`, `data: length bytes`, `crc(data): uint32`, little-endian, where crc
-is the masked CRC-32C of TensorFlow's `core/lib/io/record_writer.h`.
+A file is a run of records, each `length: uint64`, `crc(length): uint32`, `data: length bytes`, `crc(data): uint32`, little-endian, where
+crc is the masked CRC-32C of TensorFlow's `core/lib/io/record_writer.h`.
 """
 
 import struct
@@ -108,14 +108,14 @@ def write(stream: BinaryIO, records: Iterable[bytes]) -> int:
 
 
 def _read_block(stream: BinaryIO, block_bytes: int) -> tuple[np.ndarray, list[int], int, _Fault | None]:
-    """Read at least `block_bytes` and on to the end of a record: the bytes, where each record's data starts, the bytes they fill, the fault."""
+    """Read at least `block_bytes` and on to the end of a record: the bytes, each record's start of data, the bytes they fill, the fault."""
     buffer = np.empty(block_bytes + block_bytes // 8, np.uint8)  # room for the record that stands across the end
     have = _fill(stream, buffer, 0, block_bytes)
     starts, used, fault = _scan(buffer, 0, have)
     while fault is None and used < have:
         want = used + _HEADER.size
         if want <= have:
-            want = used + _FRAME_BYTES + _HEADER.unpack_from(buffer, used)[0]
+            want = used + _FRAME_BYTES + _HEADER.unpack_from(buffer.data, used)[0]
         if want > len(buffer):
             buffer = np.concatenate((buffer[:have], np.empty(want - have, np.uint8)))
         have = _fill(stream, buffer, have, want)
@@ -129,16 +129,16 @@ def _read_block(stream: BinaryIO, block_bytes: int) -> tuple[np.ndarray, list[in
 
 def _fill(stream: BinaryIO, buffer: np.ndarray, start: int, end: int) -> int:
     """Read into `buffer[start:end]`; return where the bytes end, which is before `end` only at the end of the file."""
-    view = memoryview(buffer)
+    view = buffer.data
     while start < end and (count := stream.readinto(view[start:end])):  # type: ignore[attr-defined]
         start += count
     return start
 
 
 def _scan(buffer: np.ndarray, pos: int, end: int) -> tuple[list[int], int, _Fault | None]:
-    """Find the whole records in `buffer[pos:end]`: where the data of each starts, where the last one ends, what is wrong with the next header."""
+    """Find the whole records in `buffer[pos:end]`: where the data of each starts, where the last one ends, what is wrong behind it."""
     starts: list[int] = []
-    view = memoryview(buffer)
+    view = buffer.data
     known: dict[int, int] = {}  # records of one kind share few lengths, so most headers have been checked before
     while pos + _HEADER.size <= end:
         length, crc = _HEADER.unpack_from(view, pos)
@@ -159,7 +159,7 @@ def _verify(data: np.ndarray, starts: list[int], name: str, first_index: int, of
     """Check the data checksum of every record of a block, and leave out those that fail."""
     begin = np.array(starts, np.int64)
     end = begin + _little_endian(data, begin - _HEADER.size)
-    view = memoryview(data)
+    view = memoryview(data.data)
     crc = np.array([google_crc32c.value(bytes(view[a:b])) for a, b in zip(starts, end.tolist(), strict=True)], np.uint32)
     good = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8) == _little_endian(data, end)
     bad = [
@@ -172,7 +172,8 @@ def _verify(data: np.ndarray, starts: list[int], name: str, first_index: int, of
 
 def _little_endian(data: np.ndarray, pos: np.ndarray) -> np.ndarray:
     """Read four bytes at each position as one number: int64 [N]; the lengths of records fit, by MAX_RECORD_BYTES."""
-    return data[pos[:, None] + np.arange(4)].astype(np.int64) @ (1 << 8 * np.arange(4))
+    windows = np.ndarray((max(len(data) - 3, 0), 4), np.uint8, data, strides=(1, 1))  # four bytes from every place
+    return windows[pos].view("<u4")[:, 0].astype(np.int64)
 
 
 def _count_rest(stream: BinaryIO) -> int:

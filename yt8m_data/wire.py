@@ -29,7 +29,7 @@ class Values(NamedTuple):
 
 
 def delimited(buffer: np.ndarray, pos: np.ndarray, tag: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Read `tag length` at each position (any tag for None); return where the payloads start and end (before the start where it does not fit)."""
+    """Read `tag length` at each position (any tag for None): where the payloads start and end (far below 0 where there is no such field)."""
     length = buffer.take(pos + 1, mode="clip").astype(np.int64)
     start = pos + 2
     pending = np.flatnonzero(length & 0x80)
@@ -90,12 +90,13 @@ def features(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: lis
         items, items_end = delimited(buffer, value, None)
         data, data_end = delimited(buffer, items, FIELD_1)
         unset, empty = value == value_end, items == items_end
-        good = unset | ((items_end == value_end) & (empty | (data_end == items_end)))
-        odd[rows[~good]] = True
+        known = (kind == BYTES) | (kind == FLOAT) | (kind == INT64)
+        good = unset | (known & (items_end == value_end) & (empty | (data_end == items_end)))
         kind = np.where(unset, 0, kind)
         length = np.where(unset | empty, 0, data_end - data)
         for name, match in _matches(buffer, key, key_end - key, keys):
             values, at = found[name], rows[match]
+            odd[at[~good[match]]] = True  # what a key that nobody asked for holds does not matter
             values.kind[at], values.starts[at], values.lengths[at] = kind[match], data[match], length[match]
     return found
 
@@ -128,7 +129,7 @@ def gather(buffer: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
     """Copy the `size` bytes from each of N places: uint8 [N, size]."""
     if not len(starts):
         return np.empty((0, size), np.uint8)
-    return np.lib.stride_tricks.sliding_window_view(buffer, size)[starts]
+    return np.ndarray((len(buffer) - size + 1, size), np.uint8, buffer, strides=(1, 1))[starts]  # a window from every place
 
 
 def concatenate(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -152,7 +153,7 @@ def frames(buffer: np.ndarray, start: int, length: int, size: int) -> np.ndarray
 
 
 class Prefixes(dict[int, bytes]):
-    """What stands before a payload, by the payload's length: `headers` (tags, outermost first), each followed by the length of all behind it."""
+    """What stands before a payload, by its length: `headers` (tags, outermost first), each followed by the length of all behind it."""
 
     def __init__(self, *headers: bytes) -> None:
         super().__init__()

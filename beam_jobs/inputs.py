@@ -1,0 +1,55 @@
+"""What every job asks of its input before it starts."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yt8m_data import schema as schemas
+from yt8m_data import shards
+from yt8m_data.errors import BadRecord, DataError
+from yt8m_data.schema import Schema
+
+
+@dataclass(frozen=True)
+class Input:
+    """The shards of a job.
+
+    Attributes:
+      files: sorted; a record's place in the input is that of its file, then its own.
+      schema: what their records hold.
+      skip_bad, max_bad_fraction: whether bad records are passed over, and how many may be before the input counts as rotten.
+    """
+
+    files: list[str]
+    schema: Schema
+    skip_bad: bool = False
+    max_bad_fraction: float = 0.001
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files."""
+        return sum(os.path.getsize(path) for path in self.files)
+
+    def check_bad(self, bad: Sequence[BadRecord], good: int) -> None:
+        """Refuse a rotten input.
+
+        Raises:
+          DataError: more than `max_bad_fraction` of the records are bad.
+        """
+        total = len(bad) + good
+        if len(bad) > self.max_bad_fraction * total:
+            limit = f"--max-bad-fraction {self.max_bad_fraction:g}"
+            raise DataError(f"{len(bad)} of {total} records are bad, more than {limit} allows; the first is {min(bad)}")
+
+
+def open_input(patterns: Sequence[str], num_classes: int | None = None, skip_bad: bool = False, max_bad_fraction: float = 0.001) -> Input:
+    """Find the files and read the schema off the first one that has records.
+
+    Raises:
+      DataError: a pattern matches nothing, or the records are none that we know.
+    """
+    files = shards.expand(patterns)
+    filled = [path for path in files if os.path.getsize(path)]
+    if not filled:
+        raise DataError(f"all {len(files)} files that match are empty, such as {files[0]}")
+    return Input(files, schemas.sniff(filled[0], num_classes), skip_bad, max_bad_fraction)

@@ -1,0 +1,124 @@
+"""Where a pipeline runs: presets of Beam's options, start-up checks, and errors in one sentence."""
+
+import importlib.util
+import logging
+import os
+import pickle
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from beam_jobs import progress
+from yt8m_data.errors import DataError
+
+RUNNERS = {"local": "FnApiRunner", "dataflow": "DataflowRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "prism": "PrismRunner"}
+
+_PARALLEL_BYTES = 256 << 20  # below this, starting worker processes takes longer than the job
+
+_SENTENCE = re.compile(r"(?:yt8m_data\.errors\.)?DataError: (.*?)(?: \[while running [^\n]*\])?(?:\n|$)")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where to run.
+
+    Attributes:
+      runner: a key of RUNNERS.
+      workers: local processes; 0 takes one for small inputs and all cores for large ones.
+      options: anything else for Beam, verbatim.
+    """
+
+    runner: str = "local"
+    workers: int = 0
+    options: Sequence[str] = ()
+
+    def processes(self, input_bytes: int) -> int:
+        """Return how many local processes work on `input_bytes`."""
+        if self.workers:
+            return self.workers
+        return 1 if input_bytes < _PARALLEL_BYTES else os.cpu_count() or 1
+
+
+def run(
+    engine: Engine, description: str, input_bytes: int, total: int | None, build: Callable[[beam.Pipeline, progress.Counter], None]
+) -> None:
+    """Build a pipeline and run it to its end; a local run shows its progress (`total` records, None for unknown) on stderr.
+
+    Raises:
+      DataError: as a worker raised it, or the engine lacks something.
+    """
+    _check(engine)
+    try:
+        if engine.runner == "local":
+            with progress.shown(description, total) as counter:
+                _execute(_local_pipeline(engine, engine.processes(input_bytes)), build, counter)
+        else:
+            options = PipelineOptions([f"--runner={RUNNERS[engine.runner]}", "--no_save_main_session", *engine.options])
+            _execute(beam.Pipeline(options=options), build, progress.Counter(None))
+    except DataError:
+        raise
+    except Exception as error:
+        sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
+        if sentence is None:
+            raise
+        raise DataError(sentence[1]) from None
+
+
+def collect(
+    engine: Engine, description: str, input_bytes: int, total: int | None, build: Callable[[beam.Pipeline, progress.Counter], Any]
+) -> Any:
+    """Run a pipeline whose `build` returns a PCollection of one element, and return that element."""
+    with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
+        path = os.path.join(folder, "result")
+
+        def build_all(pipeline: beam.Pipeline, counter: progress.Counter) -> None:
+            build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, path)
+
+        run(engine, description, input_bytes, total, build_all)
+        with open(path, "rb") as stream:
+            return pickle.load(stream)  # written by our own worker, a moment ago
+
+
+def _hand_back(value: Any, path: str) -> None:
+    with open(path, "wb") as stream:
+        pickle.dump(value, stream)
+
+
+def _execute(pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], None], counter: progress.Counter) -> None:
+    build(pipeline, counter)
+    pipeline.run().wait_until_finish()
+
+
+def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
+    """Make a pipeline for FnApiRunner: in this process, or in worker processes.
+
+    Beam's own name for it, DirectRunner, would look for a Go binary on the network first.
+    """
+    options = PipelineOptions([f"--direct_num_workers={processes}", "--no_save_main_session", *engine.options])
+    if processes == 1:
+        return beam.Pipeline(runner=FnApiRunner(), options=options)
+    logging.getLogger("apache_beam.runners").setLevel(logging.ERROR)
+    command = f"{shlex.quote(sys.executable)} -m beam_jobs.worker"
+    return beam.Pipeline(runner=FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)), options=options)
+
+
+def _check(engine: Engine) -> None:
+    """Say what the runner lacks, before anything starts."""
+    if engine.runner not in RUNNERS:
+        raise DataError(f"there is no runner {engine.runner!r}: choose one of {', '.join(RUNNERS)}")
+    if engine.workers < 0:
+        raise DataError(f"{engine.workers} workers are not possible: give 1 or more, or 0 for as many as the input deserves")
+    if engine.runner in ("flink", "spark") and shutil.which("java") is None:
+        raise DataError(f"the runner {engine.runner} needs Java to start Beam's job server: install a JDK, or use --runner local")
+    if engine.runner == "dataflow" and importlib.util.find_spec("apitools") is None:
+        raise DataError("the runner dataflow needs Beam's Google Cloud parts: pip install 'yt8m-data[gcp]'")

@@ -1,0 +1,115 @@
+"""Which videos meet in which pool, and the work on one partition of pools.
+
+A label's pool is all videos that carry it. Pools are packed into partitions, so that a video that is in several of them travels once, and
+labels with equal counts share a partition, so that the videos which may use one another's pairs always meet.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from yt8m_data import synthesis
+from yt8m_data.neighbors import nearest
+from yt8m_data.sampling import OVER, SUB, Plan
+from yt8m_data.schema import Schema
+from yt8m_data.shards import stable_hash, unit_interval
+from yt8m_data.statistics import distinct_labels
+
+MAKE_ROWS = 1024  # synthetic videos made at a time
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Where each label's pool is.
+
+    Attributes:
+      partition: int64 [num_classes], -1 for labels that over-sample nothing.
+      needed: bool [num_classes], whether neighbours are sought in the label's pool.
+      count: the number of partitions.
+    """
+
+    partition: np.ndarray
+    needed: np.ndarray
+    count: int
+
+
+def pack(plan: Plan, video_bytes: int, partition_bytes: int) -> Pools:
+    """Pack the pools into partitions of about `partition_bytes`, rarest labels first."""
+    labels = np.flatnonzero((plan.regime == OVER) & (plan.counts > 0))
+    labels = labels[np.argsort(plan.counts[labels], kind="stable")]
+    counts = plan.counts[labels]
+    first_of_count = np.searchsorted(counts, counts)
+    before = np.concatenate(([0], np.cumsum(counts)))[first_of_count] * video_bytes
+    _, packed = np.unique(before // partition_bytes, return_inverse=True)
+    partition = np.full(len(plan.counts), -1)
+    partition[labels] = packed
+    needed = np.zeros(len(plan.counts), bool)
+    needed[plan.pool_labels] = True
+    return Pools(partition, needed, int(packed.max(initial=0)) + 1)
+
+
+def route(plan: Plan, pools: Pools, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Decide what happens to each video of a batch.
+
+    Returns:
+      as_is: int64, the rows that are kept and make nothing.
+      over: int64, the rows that are kept and over-sampled; they are written by the partition of their deciding label.
+      rows, partitions: int64, the (row, partition) pairs to send: an over-sampled row goes to its own partition, and any row to those of its
+        labels' needed pools.
+    """
+    deciding = plan.decide(batch.column("labels"))
+    regime = np.where(deciding < 0, 0, plan.regime[deciding])
+    draw = unit_interval(stable_hash(plan.settings.seed, batch.column("id").to_pylist(), "keep"))
+    lucky = (regime != SUB) | (draw < plan.keep[deciding])
+    rows, labels = distinct_labels(batch.column("labels"))
+    sent = (pools.needed[labels] | ((labels == deciding[rows]) & (regime[rows] == OVER))) & (pools.partition[labels] >= 0)
+    pairs = np.unique(rows[sent] << 32 | pools.partition[labels[sent]])
+    return np.flatnonzero((regime != OVER) & lucky), np.flatnonzero(regime == OVER), pairs >> 32, pairs & 0xFFFFFFFF
+
+
+def bases(plan: Plan, pools: Pools, partition: int, batch: pa.RecordBatch) -> np.ndarray:
+    """Return the deciding label of the rows that a partition over-samples, int64 [N]; -1 for those that are only neighbours there."""
+    deciding = plan.decide(batch.column("labels"))
+    here = (deciding >= 0) & (plan.regime[deciding] == OVER) & (pools.partition[deciding] == partition)
+    return np.where(here, deciding, -1)
+
+
+def find_neighbors(plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, feature: str, size: int, threads: int) -> np.ndarray:
+    """Find the neighbours of every base within the pool of its deciding label: rows of `batch`, int64 [N, K], -1 where there is none."""
+    most = int(plan.neighbors[deciding[deciding >= 0]].max(initial=0))
+    neighbors = np.full((batch.num_rows, most), -1)
+    vectors = batch.column(feature).flatten().to_numpy().reshape(-1, size)
+    _, rank = np.unique(np.array(batch.column("id").to_pylist(), object), return_inverse=True)
+    rows, labels = distinct_labels(batch.column("labels"))
+    by_label = np.argsort(labels, kind="stable")
+    rows, labels = rows[by_label], labels[by_label]
+    for label in np.intersect1d(deciding, plan.pool_labels).tolist():
+        members = rows[np.searchsorted(labels, label) : np.searchsorted(labels, label, side="right")]
+        queries = np.flatnonzero(deciding[members] == label)
+        k = int(plan.neighbors[label])
+        found, _ = nearest(vectors[members], rank[members], queries, k, threads)
+        neighbors[members[queries], :k] = np.where(found < 0, -1, members[found])
+    return neighbors
+
+
+def synthesize(
+    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, order: np.ndarray, schema: Schema, threads: int
+) -> Iterator[pa.RecordBatch]:
+    """Make the synthetic videos of a partition: batches with the columns of `schema.arrow` and `PROVENANCE`.
+
+    Args:
+      plan: the plan.
+      batch: the videos of the partition, in the order of the input.
+      deciding: from `bases`.
+      order: int64 [N], ascending, the place of each row in the input.
+      schema: of the records; neighbours are those by its first feature.
+      threads: for large pools.
+    """
+    visual = schema.features[0]
+    neighbors = find_neighbors(plan, batch, deciding, visual.name, visual.size, threads)
+    chosen = synthesis.choose(plan, batch.column("id").to_pylist(), deciding, neighbors, order)
+    for at in range(0, len(chosen.base), MAKE_ROWS):
+        part = synthesis.Synthetics(*(column[at : at + MAKE_ROWS] for column in chosen))
+        yield synthesis.make(batch, part, plan, schema)

@@ -1,0 +1,136 @@
+"""Shards on disk: patterns, names, stable hashes, atomic writes and the output folder."""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from yt8m_data.errors import DataError
+
+MANIFEST = "manifest.json"
+
+# The names of what the commands write into an output folder, and of what a killed one leaves there.
+_WRITTEN = re.compile(
+    r".+-\d{5}-of-\d{5}\.tfrecord|(manifest|stats|stats_before|stats_after)\.json|label_counts\.csv|vocabulary\.csv|cooccurrence\.npz"
+    r"|zipf\.png|zipf_before_after\.png|bad_records\.jsonl|report\.html|\..+\.tmp"
+)
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """List the files that match any of the glob patterns, sorted, each once.
+
+    Raises:
+      DataError: a pattern matches no file.
+    """
+    files: set[str] = set()
+    for pattern in patterns:
+        matched = [path for path in glob.glob(os.path.expanduser(pattern), recursive=True) if os.path.isfile(path)]
+        if not matched:
+            raise DataError(f"no file matches {pattern!r}: quote the pattern, and check the folder")
+        files.update(matched)
+    return sorted(files)
+
+
+def shard_name(name: str, shard: int, num_shards: int) -> str:
+    """Name a shard, as in `train-00007-of-00070.tfrecord`."""
+    return f"{name}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def stable_hash(seed: int, ids: Sequence[bytes], purpose: str) -> np.ndarray:
+    """Hash ids to uint64 [N] by 64-bit BLAKE2b: the source of every random choice.
+
+    `purpose` (at most 16 bytes) keeps choices apart: the order of a shard says nothing about which videos are kept.
+    """
+    salt, person = seed.to_bytes(8, "little", signed=True), purpose.encode()
+    digests = [hashlib.blake2b(i, digest_size=8, salt=salt, person=person).digest() for i in ids]
+    return np.frombuffer(b"".join(digests), "<u8")
+
+
+def unit_interval(hashes: np.ndarray) -> np.ndarray:
+    """Map hashes to float64 in [0, 1), by their upper 53 bits."""
+    return (hashes >> np.uint64(11)) * 2.0**-53
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name whole, at the end of the block, or not at all."""
+    target = Path(path)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write a value as JSON, atomically; numbers in lists stay on one line."""
+    with atomic_write(path) as stream:
+        stream.write(dump_json(value).encode())
+
+
+def dump_json(value: Any, indent: str = "") -> str:
+    """Format a value as JSON with one key a line, and lists of plain values on one line."""
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        items = (f"{inner}{json.dumps(str(key))}: {dump_json(item, inner)}" for key, item in value.items())
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}" + ("" if indent else "\n")
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return "[\n" + ",\n".join(inner + dump_json(item, inner) for item in value) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises:
+      DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+
+
+def prepare_output(folder: str, overwrite: bool) -> Path:
+    """Make the output folder, empty; what `overwrite` removes are files that this project's commands write.
+
+    Raises:
+      DataError: it holds something already and `overwrite` is not set, it holds foreign files, or it is a file.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{folder} is a file: give a folder for the output")
+    present = sorted(p.name for p in path.iterdir()) if path.is_dir() else []
+    if present and not overwrite:
+        state = "holds a finished output" if MANIFEST in present else f"is not empty (it holds {present[0]!r})"
+        raise DataError(f"{folder} {state}: give another folder, or --overwrite to replace what is there")
+    for name in present:
+        if not _WRITTEN.fullmatch(name) or not (path / name).is_file():
+            raise DataError(f"{folder} holds {name!r}, which is none of this command's files: give another folder")
+    for name in sorted(present, key=lambda n: n != MANIFEST):  # the manifest first: what is half removed is not finished
+        (path / name).unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
