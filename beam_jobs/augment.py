@@ -65,10 +65,11 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
-    _check_kind(source)
-    folder = shards.prepare_output(output.folder, output.overwrite)
+    _check(source, settings)
+    shards.check_output(output.folder, output.overwrite)
     before = _counted(source, engine, counts)
     plan = make_plan(source, settings, before)
+    folder = shards.prepare_output(output.folder, output.overwrite)
     layout = _layout(source, plan, output)
 
     with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=folder) as spill:
@@ -106,7 +107,7 @@ def dry_run(
 
     For the published policies both are upper bounds; see `Plan.expected`.
     """
-    _check_kind(source)
+    _check(source, settings)
     before = _counted(source, engine, counts)
     plan = make_plan(source, settings, before)
     expected = _foresee(source, plan, engine, before["num_records"])
@@ -142,7 +143,10 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _check_kind(source: Input) -> None:
+def _check(source: Input, settings: sampling.Settings) -> None:
+    for name in settings.hold:
+        if name not in source.schema.arrow.names[2:]:
+            raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(source.schema.arrow.names[2:])}")
     if source.schema.kind != "video":
         raise DataError(f"{source.files[0]} has {source.schema.kind}-level records: augment takes video-level ones")
 
@@ -223,7 +227,7 @@ class _Synthesize(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
         partition, batches = element
-        batch = pa.Table.from_batches(list(batches)).combine_chunks().to_batches()[0]
+        batch = pa.concat_batches(list(batches))
         order = batch.column(ORDER).to_numpy()
         sequence = np.argsort(order)
         batch, order = batch.take(pa.array(sequence)), order[sequence]

@@ -70,8 +70,8 @@ def shown(description: str, total: int | None) -> Iterator[Counter]:
                 thread.join()
                 count, elapsed = _total(folder), progress.tasks[0].elapsed or 1
                 progress.update(task, completed=count, rate=f"{count / elapsed:,.0f}", refresh=True)
-        if not console.is_terminal:
-            console.print(f"{description}: {count:,} records in {elapsed:.1f} s ({count / elapsed:,.0f}/s)", highlight=False)
+                if not console.is_terminal:
+                    console.print(f"{description}: {count:,} records in {elapsed:.1f} s ({count / elapsed:,.0f}/s)", highlight=False)
 
 
 def _total(folder: str) -> int:

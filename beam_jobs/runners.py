@@ -58,6 +58,7 @@ def run(
       DataError: as a worker raised it, or the engine lacks something.
     """
     _check(engine)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised, below
     try:
         if engine.runner == "local":
             with progress.shown(description, total) as counter:
@@ -65,8 +66,6 @@ def run(
         else:
             options = PipelineOptions([f"--runner={RUNNERS[engine.runner]}", "--no_save_main_session", *engine.options])
             _execute(beam.Pipeline(options=options), build, progress.Counter(None))
-    except DataError:
-        raise
     except Exception as error:
         sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
         if sentence is None:
@@ -107,7 +106,6 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
     options = PipelineOptions([f"--direct_num_workers={processes}", "--no_save_main_session", *engine.options])
     if processes == 1:
         return beam.Pipeline(runner=FnApiRunner(), options=options)
-    logging.getLogger("apache_beam.runners").setLevel(logging.ERROR)
     command = f"{shlex.quote(sys.executable)} -m beam_jobs.worker"
     return beam.Pipeline(runner=FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)), options=options)
 

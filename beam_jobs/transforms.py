@@ -136,7 +136,7 @@ class _WritePartition(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[dict[str, Any], Statistics]]:
         partition, batches = element
-        everything = pa.Table.from_batches(list(batches)).combine_chunks().to_batches()[0]
+        everything = pa.concat_batches(list(batches))
         ids = everything.column("id").to_pylist()
         hashes = self.layout.hashes(ids)
         order = np.lexsort((np.array(ids, object), hashes))

@@ -6,6 +6,7 @@ use lays it out (unpacked floats, split runs, unknown fields) is legal: the prot
 
 import functools
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from yt8m_data.errors import BadRecord
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import PROVENANCE, Feature, Schema
 from yt8m_data.tfrecord import RecordBlock
+
+_Buffer = bytes | memoryview
 
 
 class Decoded(NamedTuple):
@@ -85,8 +88,10 @@ class _Found:
 
     def unusual(self) -> np.ndarray:
         """Mark the records to read the slow way: the odd ones, and those whose frames make no matrix (bool [N])."""
-        shapeless = [np.array([video is None for video in videos], bool) for videos in self.frames.values()]
-        return np.logical_or.reduce([self.odd, *shapeless])
+        unusual = self.odd.copy()
+        for videos in self.frames.values():
+            unusual |= np.array([video is None for video in videos], bool)
+        return unusual
 
 
 def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Schema, provenance: bool) -> _Found:
@@ -172,8 +177,7 @@ def _vectors(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
         vectors = wire.gather(found.data, np.where(wrong, some, values.starts), 4 * feature.size).view("<f4")
     with np.errstate(invalid="ignore"):
         sums = vectors @ np.zeros(feature.size, np.float32)  # 0 * x is 0, unless x is infinite or NaN
-    if not np.isfinite(sums).all():
-        refused.add(~np.isfinite(vectors).all(axis=1), "not finite", f"{feature.name!r} has a value that is not finite")
+    refused.add(~np.isfinite(sums), "not finite", f"{feature.name!r} has a value that is not finite")
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), feature.size)
 
 
@@ -222,13 +226,13 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> list[bytes]:
     leaves its key out.
     """
     count = batch.num_rows
-    entries = {schema.id_key: _encode_strings(batch.column("id"), schema.id_key)}
+    entries: dict[str, Sequence[_Buffer]] = {schema.id_key: _encode_strings(batch.column("id"), schema.id_key)}
     entries[schema.labels_key] = _encode_labels(batch.column("labels"), schema.labels_key)
     for column in PROVENANCE.names:
         if column in batch.schema.names:
             values = batch.column(column)
             entries[column] = _encode_numbers(values, column) if values.type == pa.float32() else _encode_strings(values, column)
-    lists = {}
+    lists: dict[str, Sequence[_Buffer]] = {}
     for feature in schema.features:
         if schema.kind == "video":
             entries[feature.name] = _encode_vectors(batch.column(feature.name), feature)
@@ -240,7 +244,7 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> list[bytes]:
     return [context + frames for context, frames in zip(contexts, _encode_messages(lists, b"\x12", count), strict=True)]
 
 
-def _encode_messages(entries: dict[str, list[bytes]], tag: bytes, count: int) -> list[bytes]:
+def _encode_messages(entries: dict[str, Sequence[_Buffer]], tag: bytes, count: int) -> list[bytes]:
     """Join the map entries of each row, in the order of their keys, to one field."""
     columns = [entries[key] for key in sorted(entries)]
     prefixes = wire.Prefixes(tag)
@@ -283,11 +287,12 @@ def _label_bytes(label: int) -> bytes:
     return wire.encode_varint(label)
 
 
-def _encode_vectors(column: pa.FixedSizeListArray, feature: Feature) -> list[bytes]:
-    size = 4 * feature.size
-    prefix = _entry(feature.name, b"\x12", b"\x0a")[size]
-    data = np.ascontiguousarray(column.flatten().to_numpy(), "<f4").tobytes()
-    return [prefix + data[at : at + size] for at in range(0, len(data), size)]
+def _encode_vectors(column: pa.FixedSizeListArray, feature: Feature) -> list[memoryview]:
+    prefix = np.frombuffer(_entry(feature.name, b"\x12", b"\x0a")[4 * feature.size], np.uint8)
+    vectors = column.flatten().to_numpy().astype("<f4", copy=False).view(np.uint8).reshape(-1, 4 * feature.size)
+    entries = np.hstack([np.broadcast_to(prefix, (len(vectors), len(prefix))), vectors])
+    data, size = entries.reshape(-1).data, entries.shape[1]
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def _encode_frames(column: pa.ListArray, feature: Feature) -> list[bytes]:

@@ -37,7 +37,7 @@ class Pools:
 
 def pack(plan: Plan, video_bytes: int, partition_bytes: int) -> Pools:
     """Pack the pools into partitions of about `partition_bytes`, rarest labels first."""
-    labels = np.flatnonzero((plan.regime == OVER) & (plan.counts > 0))
+    labels = np.flatnonzero(plan.regime == OVER)  # with those that the plan counted no video of: older counts may lack a label
     labels = labels[np.argsort(plan.counts[labels], kind="stable")]
     counts = plan.counts[labels]
     first_of_count = np.searchsorted(counts, counts)

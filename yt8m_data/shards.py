@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ _WRITTEN = re.compile(
     r".+-\d{5}-of-\d{5}\.tfrecord|(manifest|stats|stats_before|stats_after)\.json|label_counts\.csv|vocabulary\.csv|cooccurrence\.npz"
     r"|zipf\.png|zipf_before_after\.png|bad_records\.jsonl|report\.html|\..+\.tmp"
 )
+_SPILL = re.compile(r"\.spill-.+\.tmp")
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
@@ -108,8 +110,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path} is not JSON: {error}") from None
 
 
-def prepare_output(folder: str, overwrite: bool) -> Path:
-    """Make the output folder, empty; what `overwrite` removes are files that this project's commands write.
+def check_output(folder: str, overwrite: bool) -> list[Path]:
+    """Check that the output folder can be used, and list what stands in the way: files of an earlier run, to be removed.
 
     Raises:
       DataError: it holds something already and `overwrite` is not set, it holds foreign files, or it is a file.
@@ -117,15 +119,27 @@ def prepare_output(folder: str, overwrite: bool) -> Path:
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise DataError(f"{folder} is a file: give a folder for the output")
-    present = sorted(p.name for p in path.iterdir()) if path.is_dir() else []
+    present = sorted(path.iterdir()) if path.is_dir() else []
     if present and not overwrite:
-        state = "holds a finished output" if MANIFEST in present else f"is not empty (it holds {present[0]!r})"
+        finished = any(entry.name == MANIFEST for entry in present)
+        state = "holds a finished output" if finished else f"is not empty (it holds {present[0].name!r})"
         raise DataError(f"{folder} {state}: give another folder, or --overwrite to replace what is there")
-    for name in present:
-        if not _WRITTEN.fullmatch(name) or not (path / name).is_file():
-            raise DataError(f"{folder} holds {name!r}, which is none of this command's files: give another folder")
-    for name in sorted(present, key=lambda n: n != MANIFEST):  # the manifest first: what is half removed is not finished
-        (path / name).unlink()
+    for entry in present:
+        spilled = entry.is_dir() and _SPILL.fullmatch(entry.name)
+        if not spilled and not (entry.is_file() and _WRITTEN.fullmatch(entry.name)):
+            raise DataError(f"{folder} holds {entry.name!r}, which is none of this command's files: give another folder")
+    return present
+
+
+def prepare_output(folder: str, overwrite: bool) -> Path:
+    """Make the output folder, empty, after `check_output`."""
+    present = check_output(folder, overwrite)
+    for entry in sorted(present, key=lambda e: e.name != MANIFEST):  # the manifest first: what is half removed is not finished
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -1,7 +1,7 @@
 """Mergeable statistics of record batches: label counts, co-occurrence, lengths, feature moments.
 
-Whatever the split into batches and the order of merging, counts come out equal, and moments equal to about 30 digits: sums are carried
-with their rounding error, so the float64 that is read off at the end does not depend on the number of workers.
+Whatever the split into batches and the order of merging, counts come out equal. The sums behind the moments are carried with their
+rounding error, to about 30 digits, so the float64 that is read off at the end does not depend on the number of workers.
 """
 
 from collections.abc import Iterator

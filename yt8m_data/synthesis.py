@@ -62,7 +62,7 @@ def choose(plan: Plan, ids: list[bytes], deciding: np.ndarray, neighbors: np.nda
     """
     settings = plan.settings
     bases = np.flatnonzero(deciding >= 0)
-    slots = np.arange(max(int(plan.neighbors.max(initial=0)), 1))
+    slots = np.arange(max(neighbors.shape[1], int(plan.neighbors[deciding[bases]].max(initial=0)), 1))
     near = np.full((len(bases), len(slots)), -1)
     near[:, : neighbors.shape[1]] = neighbors[bases]
     planned = slots < plan.neighbors[deciding[bases]][:, None]

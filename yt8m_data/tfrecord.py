@@ -14,8 +14,10 @@ import numpy as np
 
 from yt8m_data.errors import BadRecord
 
-BLOCK_BYTES = 4 << 20  # large enough that a block's fixed cost vanishes, small enough to stay in a core's cache
+BLOCK_BYTES = 8 << 20  # large enough that a block's fixed cost vanishes: half of it costs 15 % of the speed, twice of it gains nothing
 MAX_RECORD_BYTES = 1 << 30  # no record of these formats comes near; a larger claim is a rotten header, not a reason to allocate
+
+_WRITE_BYTES = 1 << 20  # a call of the system per record would cost as much as the checksum
 
 _HEADER = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
@@ -93,18 +95,22 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
 def write(stream: BinaryIO, records: Iterable[bytes]) -> int:
     """Append records to `stream`, framed; return the number of bytes written."""
     headers: dict[int, bytes] = {}
-    written = 0
+    pieces: list[bytes] = []
+    written = pending = 0
     for record in records:
         length = len(record)
         header = headers.get(length)
         if header is None:
             packed = struct.pack("<Q", length)
             header = headers[length] = packed + _CRC.pack(masked_crc(packed))
-        stream.write(header)
-        stream.write(record)
-        stream.write(_CRC.pack(masked_crc(record)))
-        written += length + _FRAME_BYTES
-    return written
+        pieces += (header, record, _CRC.pack(masked_crc(record)))
+        pending += length + _FRAME_BYTES
+        if pending >= _WRITE_BYTES:
+            stream.write(b"".join(pieces))
+            pieces.clear()
+            written, pending = written + pending, 0
+    stream.write(b"".join(pieces))
+    return written + pending
 
 
 def _read_block(stream: BinaryIO, block_bytes: int) -> tuple[np.ndarray, list[int], int, _Fault | None]:
@@ -159,7 +165,7 @@ def _verify(data: np.ndarray, starts: list[int], name: str, first_index: int, of
     """Check the data checksum of every record of a block, and leave out those that fail."""
     begin = np.array(starts, np.int64)
     end = begin + _little_endian(data, begin - _HEADER.size)
-    view = memoryview(data.data)
+    view = data.data
     crc = np.array([google_crc32c.value(bytes(view[a:b])) for a, b in zip(starts, end.tolist(), strict=True)], np.uint32)
     good = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8) == _little_endian(data, end)
     bad = [

@@ -29,7 +29,7 @@ class Values(NamedTuple):
 
 
 def delimited(buffer: np.ndarray, pos: np.ndarray, tag: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Read `tag length` at each position (any tag for None): where the payloads start and end (far below 0 where there is no such field)."""
+    """Read `tag length` at each position (any tag for None): where the payloads start and end (far below 0 where there is none)."""
     length = buffer.take(pos + 1, mode="clip").astype(np.int64)
     start = pos + 2
     pending = np.flatnonzero(length & 0x80)

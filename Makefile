@@ -1,0 +1,32 @@
+# Each target sets up .venv by itself on a machine that has Python 3.11 and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench venv clean
+
+demo: venv
+	rm -rf demo-out
+	$(BIN)/yt8m-data demo --out demo-out
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+venv: .venv/installed
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,test,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo-out build dist *.egg-info

@@ -1,0 +1,86 @@
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+from apache_beam.coders import registry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_jobs import runners
+from beam_jobs.group import ArrowCoder, GroupBatches, SpilledBatches
+
+
+def batch_of(numbers):
+    lists = pa.array([[n, n + 1] for n in numbers], pa.list_(pa.int32()))
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.repeat(np.array(numbers, np.float32), 3)), 3)
+    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), lists, vectors], names=["n", "lists", "vectors"])
+
+
+def test_beam_takes_the_arrow_coder_for_record_batches():
+    assert isinstance(registry.get_coder(pa.RecordBatch), ArrowCoder)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=50), st.data())
+def test_coder_round_trip_of_slices(numbers, data):
+    start = data.draw(st.integers(0, len(numbers)))
+    part = batch_of(numbers).slice(start, data.draw(st.integers(0, len(numbers) - start)))
+    coder = ArrowCoder()
+    assert coder.decode(coder.encode(part)).equals(part)
+    assert coder.is_deterministic()
+
+
+def test_a_slice_is_written_as_long_as_it_is():
+    whole = batch_of(list(range(100_000)))
+    assert len(ArrowCoder().encode(whole.slice(5, 10))) < 2_000
+
+
+class _Keys(beam.DoFn):
+    """(number of the batch, numbers) -> pairs for partitions n % 4."""
+
+    def process(self, numbers):
+        for partition in sorted({n % 4 for n in numbers}):
+            yield partition, batch_of([n for n in numbers if n % 4 == partition])
+
+
+def _contents(element):
+    partition, batches = element
+    numbers = sorted(n for batch in batches for n in batch.column("n").to_pylist())
+    again = sorted(n for batch in batches for n in batch.column("n").to_pylist())
+    return partition, numbers, again
+
+
+def grouped(inputs, spill, workers):
+    def build(pipeline, _counter):
+        pairs = pipeline | beam.Create(inputs) | beam.ParDo(_Keys())
+        return pairs | GroupBatches(spill) | beam.Map(_contents) | beam.combiners.ToList()
+
+    return sorted(runners.collect(runners.Engine(workers=workers), "test", 0, None, build))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("spilled", [False, True])
+def test_groups_hold_every_row_once(tmp_path, spilled, workers):
+    inputs = [list(range(start, start + 7)) for start in range(0, 70, 7)]
+    expected = [(p, [n for n in range(70) if n % 4 == p]) for p in range(4)]
+    result = grouped(inputs, str(tmp_path / "spill") if spilled else None, workers)
+    assert [(partition, numbers) for partition, numbers, _ in result] == expected
+    assert all(numbers == again for _, numbers, again in result), "the batches of a partition can be read twice"
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=6), min_size=1, max_size=6))
+def test_both_forms_agree(tmp_path_factory, inputs):
+    folder = str(tmp_path_factory.mktemp("spill") / "work")
+    assert grouped(inputs, folder, 1) == grouped(inputs, None, 1)
+
+
+def test_nothing_in_gives_nothing_out(tmp_path):
+    assert grouped([], str(tmp_path / "spill"), 1) == []
+
+
+def test_spilled_batches_read_every_file(tmp_path):
+    for name in ("b", "a"):
+        with pa.ipc.new_stream(str(tmp_path / name), batch_of([1]).schema) as writer:
+            writer.write_batch(batch_of([1, 2]))
+            writer.write_batch(batch_of([3]))
+    assert [batch.num_rows for batch in SpilledBatches(str(tmp_path))] == [2, 1, 2, 1]

@@ -1,0 +1,87 @@
+import logging
+import os
+
+import apache_beam as beam
+import pytest
+
+from beam_jobs import runners
+from beam_jobs.runners import Engine
+from yt8m_data.errors import DataError
+
+
+def _fail(number):
+    if number == 3:
+        raise DataError("shard x: record 3 is bad (do this)")
+    return number
+
+
+def _crash(number):
+    return 1 // (number - 3)
+
+
+def _total(engine, function):
+    def build(pipeline, _counter):
+        return pipeline | beam.Create(range(6)) | beam.Map(function) | beam.CombineGlobally(sum)
+
+    return runners.collect(engine, "test", 0, None, build)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_collect_returns_the_element(workers):
+    assert _total(Engine(workers=workers), int) == 15
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_worker_comes_back_as_its_sentence(workers, caplog):
+    with caplog.at_level(logging.CRITICAL), pytest.raises(DataError) as caught:
+        _total(Engine(workers=workers), _fail)
+    assert str(caught.value) == "shard x: record 3 is bad (do this)"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_other_error_is_not_hidden(workers, caplog):
+    with caplog.at_level(logging.CRITICAL), pytest.raises(Exception, match="division") as caught:
+        _total(Engine(workers=workers), _crash)
+    assert not isinstance(caught.value, DataError)
+
+
+def test_small_inputs_stay_in_this_process():
+    assert Engine().processes(1 << 20) == 1
+    assert Engine().processes(1 << 40) == os.cpu_count()
+    assert Engine(workers=3).processes(1 << 20) == 3
+
+
+def test_workers_are_other_processes(tmp_path):
+    def build(pipeline, _counter):
+        return pipeline | beam.Create(range(8)) | beam.Map(lambda _: os.getpid()) | beam.combiners.ToList()
+
+    inside = set(runners.collect(Engine(workers=1), "test", 0, None, build))
+    outside = set(runners.collect(Engine(workers=2), "test", 0, None, build))
+    assert inside == {os.getpid()}
+    assert os.getpid() not in outside
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        (Engine("cloud"), "there is no runner 'cloud': choose one of local, dataflow, flink, spark, prism"),
+        (Engine(workers=-1), "-1 workers are not possible"),
+    ],
+)
+def test_wrong_engines_are_refused_before_the_start(engine, message):
+    with pytest.raises(DataError, match=message):
+        _total(engine, int)
+
+
+def test_a_runner_says_what_it_lacks(monkeypatch):
+    monkeypatch.setattr(runners.shutil, "which", lambda name: None)
+    with pytest.raises(DataError, match="needs Java"):
+        _total(Engine("flink"), int)
+    monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install 'yt8m-data\[gcp\]'"):
+        _total(Engine("dataflow"), int)
+
+
+def test_options_behind_the_dashes_reach_beam():
+    pipeline = runners._local_pipeline(Engine(options=["--job_name=mine"]), 1)
+    assert pipeline._options.get_all_options()["job_name"] == "mine"

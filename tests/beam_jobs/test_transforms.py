@@ -1,0 +1,193 @@
+import json
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_jobs import runners
+from beam_jobs.progress import Counter
+from beam_jobs.transforms import BAD, ORDER, CombineStatistics, Layout, ReadShards, WriteShards, bad_lines, split_batch
+from yt8m_data import codec, schema, shards, tfrecord
+from yt8m_data.errors import BadRecord, DataError
+from yt8m_data.statistics import Statistics
+
+
+def read_file(path, layout):
+    """Decode a shard without Beam."""
+    with open(path, "rb") as stream:
+        return [codec.decode(block, layout).batch for block in tfrecord.read(stream, str(path))]
+
+
+def collected(build, workers=1):
+    return runners.collect(runners.Engine(workers=workers), "test", 0, None, build)
+
+
+@pytest.fixture
+def files(made):
+    return sorted(str(path) for path in made.glob("*.tfrecord"))
+
+
+def test_read_shards_gives_every_record_with_its_place(files):
+    layout = schema.sniff(files[0])
+
+    def build(pipeline, counter):
+        read = pipeline | ReadShards(files, layout, False, counter, augmentable=True)
+        return read.batches | beam.Map(lambda b: (b.column(ORDER).to_pylist(), b.column("id").to_pylist())) | beam.combiners.ToList()
+
+    found = {place: i for places, ids in collected(build) for place, i in zip(places, ids, strict=True)}
+    expected = {}
+    for number, path in enumerate(files):
+        ids = [i for batch in read_file(path, layout) for i in batch.column("id").to_pylist()]
+        expected |= {number << 32 | index: i for index, i in enumerate(ids)}
+    assert found == expected
+    assert len(found) == 600
+
+
+def test_a_bad_record_stops_the_job_or_goes_to_its_own_output(files, tmp_path):
+    layout = schema.sniff(files[0])
+    data = bytearray(Path(files[0]).read_bytes())
+    data[100] ^= 1
+    broken = tmp_path / "broken.tfrecord"
+    broken.write_bytes(data)
+
+    def build(pipeline, counter, skip):
+        read = pipeline | ReadShards([str(broken)], layout, skip, counter)
+        count = read.batches | beam.Map(lambda b: b.num_rows) | beam.CombineGlobally(sum)
+        return count | beam.Map(lambda n, bad: (n, bad), beam.pvalue.AsList(read[BAD]))
+
+    with pytest.raises(DataError, match=r"broken.tfrecord: record 0 at byte 0: the checksum of the data is wrong \(--on-bad-record skip"):
+        collected(lambda p, c: build(p, c, False))
+    good, bad = collected(lambda p, c: build(p, c, True))
+    assert good == 119
+    assert [(record.index, record.kind) for record in bad] == [(0, "crc")]
+
+
+@given(st.lists(st.integers(0, 5), max_size=40))
+def test_split_batch_sends_each_row_to_its_partition(partitions):
+    batch = pa.RecordBatch.from_arrays([pa.array(range(len(partitions)), pa.int64())], names=["row"])
+    parts = dict(split_batch(batch, np.array(partitions, np.int64)))
+    for key, part in parts.items():
+        assert part.column("row").to_pylist() == [row for row, p in enumerate(partitions) if p == key]
+    assert sum(part.num_rows for part in parts.values()) == len(partitions)
+
+
+def test_split_batch_can_send_a_row_twice():
+    batch = pa.RecordBatch.from_arrays([pa.array([10, 11, 12])], names=["row"])
+    parts = dict(split_batch(batch, np.array([1, 0, 1]), np.array([0, 0, 2])))
+    assert {key: part.column("row").to_pylist() for key, part in parts.items()} == {0: [10], 1: [10, 12]}
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9))
+def test_layout_puts_each_shard_in_one_partition(num_shards, num_partitions, seed):
+    layout = Layout("out", "train", num_shards, min(num_shards, num_partitions), seed)
+    covered = [shard for partition in range(layout.num_partitions) for shard in layout.shards_of(partition)]
+    assert covered == list(range(num_shards))
+    ids = [b"%d" % i for i in range(200)]
+    of_ids = layout.shard(layout.hashes(ids))
+    assert of_ids.min() >= 0
+    assert of_ids.max() < num_shards
+    assert all(shard in layout.shards_of(partition) for shard, partition in zip(of_ids, layout.partition(ids), strict=True))
+
+
+def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
+    layout = Layout(str(out), "x", num_shards, partitions, 0)
+    records = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
+    columns = pa.schema([*records.arrow, *schema.PROVENANCE])
+
+    def build(pipeline, _counter):
+        sent = pipeline | beam.Create(batches) | beam.FlatMap(lambda b: split_batch(b, layout.partition(b.column("id").to_pylist())))
+        return sent | WriteShards(layout, records, columns, spill) | beam.combiners.ToList()
+
+    return records, sorted(collected(build, workers), key=lambda pair: pair[0]["name"])
+
+
+def videos(ids):
+    rows = len(ids)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(3 * rows, dtype=np.float32)), 3)
+    provenance = [pa.nulls(rows, field.type) for field in schema.PROVENANCE]
+    columns = [pa.array(ids, pa.binary()), pa.array([[n % 10] for n in range(rows)], pa.list_(pa.int32())), vectors, *provenance]
+    target = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10).arrow
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*target, *schema.PROVENANCE]))
+
+
+def test_write_shards_writes_every_row_once_in_the_order_of_its_hash(tmp_path):
+    ids = [b"v%03d" % n for n in range(100)]
+    (tmp_path / "out").mkdir()
+    records, written = write([videos(ids).slice(0, 37), videos(ids).slice(37)], tmp_path / "out")
+    order = []
+    for entry, statistics in written:
+        path = tmp_path / "out" / entry["name"]
+        batches = read_file(path, records)
+        found = [i for batch in batches for i in batch.column("id").to_pylist()]
+        counted = {str(label): n for label, n in enumerate(statistics.label_counts.tolist()) if n}
+        assert entry["records"] == len(found) == statistics.num_records
+        assert entry["bytes"] == path.stat().st_size
+        assert entry["crc32c"] == f"{_crc(path):08x}"
+        assert entry["label_counts"] == counted
+        order += found
+    assert sorted(order) == ids
+    hashes = shards.stable_hash(0, order, "order").tolist()
+    assert hashes == sorted(hashes)
+    assert order != ids
+
+
+def _crc(path):
+    import google_crc32c
+
+    return google_crc32c.value(path.read_bytes())
+
+
+def test_write_shards_is_independent_of_partitions_spill_and_workers(tmp_path):
+    ids = [b"v%03d" % n for n in range(50)]
+    contents = []
+    for number, (partitions, spill, workers) in enumerate(
+        [(1, None, 1), (4, str(tmp_path / "spill"), 1), (2, str(tmp_path / "spill2"), 2)]
+    ):
+        out = tmp_path / str(number)
+        out.mkdir()
+        write([videos(ids).take(pa.array(np.random.default_rng(number).permutation(50)))], out, 4, partitions, spill, workers)
+        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_a_shard_without_rows_is_written_too(tmp_path):
+    _, written = write([videos([b"only"])], tmp_path, 6, 3)
+    assert [entry["records"] for entry, _ in written].count(0) == 5
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_an_id_that_comes_twice_ends_the_job(tmp_path):
+    with pytest.raises(DataError, match="the id 'same' would be written twice"):
+        write([videos([b"same", b"other"]), videos([b"same"])], tmp_path)
+
+
+def test_combine_statistics_equals_one_shot(files):
+    layout = schema.sniff(files[0])
+    batches = [batch for path in files for batch in read_file(path, layout)]
+    combine, whole = CombineStatistics(layout), Statistics(layout)
+    parts = []
+    for batch in batches:
+        whole.add(batch)
+        parts.append(combine.compact(combine.add_input(combine.create_accumulator(), batch)))
+    merged = combine.extract_output(combine.merge_accumulators(parts))
+    assert merged.to_dict() == whole.to_dict()
+
+
+def test_bad_lines_are_json_in_the_order_of_the_input():
+    bad = [BadRecord("b", 0, 0, "crc", "wrong"), BadRecord("a", 2, 99, "size", 'has "3"'), BadRecord("a", 1, 50, "crc", "wrong")]
+    lines = [json.loads(line) for line in bad_lines(bad).splitlines()]
+    assert [(line["file"], line["index"]) for line in lines] == [("a", 1), ("a", 2), ("b", 0)]
+    assert lines[1] == {"file": "a", "index": 2, "offset": 99, "kind": "size", "reason": 'has "3"'}
+
+
+def test_reading_counts_records(files, tmp_path):
+    counter = Counter(str(tmp_path))
+    layout = schema.sniff(files[0])
+    collected(lambda p, _: (p | ReadShards(files, layout, False, counter)).batches | beam.combiners.Count.Globally())
+    from beam_jobs.progress import _total
+
+    assert _total(str(tmp_path)) == 600

@@ -1,0 +1,52 @@
+"""The commands as a user runs them, on files in temporary folders."""
+
+import hashlib
+import os
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class Result:
+    """What a command printed and how it ended."""
+
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Run a command: `command("yt8m-data", "stats", ...)`; `status` says what is expected of it."""
+
+    def run(program, *arguments, status=0):
+        group = {"yt8m-data": cli.yt8m_data, "yt8m-train": cli.yt8m_train}[program]
+        result = CliRunner().invoke(group, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == status, f"{arguments}: exit status {result.exit_code}\n{result.stdout}\n{result.stderr}"
+        return Result(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digests():
+    """Digest every file below a folder."""
+
+    def digest(folder):
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    return digest
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, command):
+    """1,000 made videos with 40 classes in 6 shards."""
+    folder = tmp_path_factory.mktemp("pipelines") / "made"
+    command("yt8m-data", "synth", folder, "--records", 1000, "--shards", 6, "--classes", 40, "--seed", 5)
+    return folder

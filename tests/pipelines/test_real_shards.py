@@ -1,0 +1,125 @@
+"""The main job on real YouTube-8M shards, against TensorFlow's parser and brute force."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import scipy.sparse
+from oracle import cooccurrence, deciding, label_counts, nearest, neighbors_for, pools_by_label, read
+
+pytestmark = pytest.mark.shared_data
+
+
+def training_shards(shared_data):
+    return [shared_data / "yt8m-2018-video" / f"validate{shard:04d}.tfrecord" for shard in range(70)]
+
+
+@pytest.fixture(scope="module")
+def records(shared_data):
+    return list(read(training_shards(shared_data)))
+
+
+@pytest.fixture(scope="module", params=["paper", "authors"])
+def augmented(request, shared_data, command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("augmented") / request.param
+    command("yt8m-data", "augment", *training_shards(shared_data), folder, "--policy", request.param)
+    return request.param, folder
+
+
+def test_stats_equal_tensorflow_label_by_label(shared_data, command, tmp_path):
+    command("yt8m-data", "stats", shared_data / "yt8m-2018-video" / "*.tfrecord", "--out", tmp_path / "all")
+    result = json.loads((tmp_path / "all" / "stats.json").read_text())
+    records = list(read((shared_data / "yt8m-2018-video").glob("*.tfrecord")))
+    counts = label_counts(records)
+    assert result["num_records"] == len(records) == 25_953
+    assert result["num_classes"] == 3862
+    assert result["label_counts"] == [counts[label] for label in range(3862)]
+    rgb = np.stack([vectors["mean_rgb"] for _, _, vectors, _ in records]).astype(np.float64)
+    np.testing.assert_allclose(result["features"]["mean_rgb"]["mean"], rgb.mean(axis=0), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(result["features"]["mean_rgb"]["variance"], rgb.var(axis=0), rtol=1e-6)
+
+    command("yt8m-data", "stats", *training_shards(shared_data)[:5], "--out", tmp_path / "five")
+    matrix = scipy.sparse.load_npz(tmp_path / "five" / "cooccurrence.npz").todok()
+    expected = cooccurrence(read(training_shards(shared_data)[:5]))
+    assert {pair: int(count) for pair, count in matrix.items()} == dict(expected)
+
+
+def test_the_2017_shards_and_audioset(shared_data, command, tmp_path):
+    folder = shared_data / "yt8m-2017-video"
+    command("yt8m-data", "stats", folder / "validatea0.tfrecord", "--out", tmp_path / "a")
+    result = json.loads((tmp_path / "a" / "stats.json").read_text())
+    counts = label_counts(read([folder / "validatea0.tfrecord"], "video_id"))
+    assert result["num_classes"] == 4716
+    assert result["label_counts"] == [counts[label] for label in range(4716)]
+    sentence = command("yt8m-data", "augment", folder / "testa0.tfrecord", tmp_path / "x", status=2).err
+    assert "no record has a label" in sentence
+    command("yt8m-data", "stats", shared_data / "audioset" / "*.tfrecord", "--out", tmp_path / "b")
+    result = json.loads((tmp_path / "b" / "stats.json").read_text())
+    assert (result["num_records"], result["num_classes"], result["kind"]) == (285, 527, "frame")
+
+
+def test_books_ids_and_labels(augmented, records):
+    policy, folder = augmented
+    totals = json.loads((folder / "manifest.json").read_text())["totals"]
+    written = {i: (labels, provenance) for i, labels, _, provenance in read(folder.glob("*.tfrecord"))}
+    assert totals["read"] == len(records) == totals["kept"] + totals["dropped"]
+    assert totals["written"] == len(written) == totals["kept"] + sum(totals["synthetic"].values())
+    methods = Counter(provenance["aug_method"].decode() for _, provenance in written.values() if provenance)
+    assert methods == Counter(totals["synthetic"])
+    base_labels = {i: labels for i, labels, _, _ in records}
+    for i, (labels, provenance) in written.items():
+        source = provenance["aug_base"] if provenance else i.removesuffix(b"_o00").removesuffix(b"_s00")
+        assert labels == base_labels[source]
+
+
+def test_every_vector_follows_its_formula(augmented, records):
+    _, folder = augmented
+    real = {i: vectors for i, _, vectors, _ in records}
+    for i, _, vectors, provenance in read(folder.glob("*.tfrecord")):
+        base = real[provenance["aug_base"] if provenance else i.removesuffix(b"_o00").removesuffix(b"_s00")]
+        for name, vector in vectors.items():
+            if not provenance:
+                np.testing.assert_array_equal(vector, base[name])
+            elif provenance["aug_method"] == b"noise":
+                assert 0.02 < (vector - base[name]).std() < 0.04
+            else:
+                sign = 1 if provenance["aug_method"] == b"interpolate" else -1
+                moved = base[name] + sign * provenance["aug_lambda"] * (real[provenance["aug_neighbor"]][name] - base[name])
+                np.testing.assert_allclose(vector, moved, rtol=1e-5, atol=1e-6)
+
+
+def test_neighbours_equal_brute_force_on_20_random_pools(augmented, records):
+    policy, folder = augmented
+    counts, pools = label_counts(records), pools_by_label(records)
+    threshold = 10_000 * len(records) / 5_001_275
+    used = {}
+    for _, _, _, provenance in read(folder.glob("*.tfrecord")):
+        if "aug_neighbor" in provenance:
+            used.setdefault(provenance["aug_base"], set()).add(provenance["aug_neighbor"])
+    decided = {i: deciding(labels, counts, policy) for i, labels, _, _ in records}
+    eligible = sorted(label for label in pools if 2 <= counts[label] <= threshold)
+    order = {i: place for place, (i, _, _, _) in enumerate(records)}
+    for label in np.random.default_rng(0).choice(eligible, 20, replace=False).tolist():
+        near = {i: nearest(pools[label], i, neighbors_for(counts[label], threshold, policy)) for i in pools[label]}
+        for base in (i for i in pools[label] if decided[i] == label):
+            expanded = {
+                other for other in near[base] if not (order[other] < order[base] and decided[other] == label and base in near[other])
+            }
+            if policy == "paper":  # pairs met in another pool of as rare a label can only be the authors' (first-listed) ties
+                assert used.get(base, set()) == expanded
+            else:
+                assert used.get(base, set()) <= expanded
+
+
+def test_the_curve_after_is_the_papers(augmented):
+    """Fig. 2 of the paper: the tail rises, the head falls, and what was rare stays rarer than what was common."""
+    _, folder = augmented
+    before, after = (np.array(json.loads((folder / f"stats_{when}.json").read_text())["label_counts"]) for when in ("before", "after"))
+    order = np.argsort(-before, kind="stable")
+    head, tail = order[:20], order[1000 : np.count_nonzero(before)]
+    assert (after[tail] >= before[tail]).all()
+    assert after[tail].sum() > 1.5 * before[tail].sum()
+    assert after[head].sum() / before[head].sum() < after[tail].sum() / before[tail].sum() / 2
+    slopes = [np.polyfit(np.log10(np.arange(10, 1000)), np.log10(np.sort(c)[::-1][10:1000]), 1)[0] for c in (before, after)]
+    assert slopes[0] < slopes[1] < 0

@@ -1,0 +1,93 @@
+import subprocess
+import sys
+
+import pytest
+
+from trainers import recipe as module
+from trainers.recipe import Recipe, load, names
+from yt8m_data.errors import DataError
+
+
+def test_the_recipes_that_come_along():
+    assert {"logistic", "moe", "moe16"} <= set(names())
+    for name in names():
+        recipe = load(name)
+        assert recipe.name == name
+        assert recipe.description
+        assert recipe.data is None
+    assert load("moe").head.options["num_experts"] == 2
+    assert load("moe16").head.options["num_experts"] == 16
+
+
+def test_the_published_figure_of_the_video_level_mixture():
+    (published,) = load("moe").published
+    assert published.figures == {"gap": 0.817, "map": 0.466, "perr": 0.759, "hit_at_1": 0.854}
+
+
+def test_reading_recipes_imports_no_tensorflow():
+    code = "import sys, trainers.recipe as r; [r.load(n) for n in r.names()]; print(any(m in sys.modules for m in ('tensorflow', 'keras')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_overrides():
+    settings = ["training.steps=7", "head.num_experts=4", "loss.from_logits=true", "input.scale=null", "pooling={name: mean, k: 3}"]
+    recipe = load("moe", settings)
+    assert recipe.training.steps == 7
+    assert recipe.head.options["num_experts"] == 4
+    assert recipe.loss.options == {"from_logits": True}
+    assert recipe.input.scale is None
+    assert recipe.pooling.options == {"k": 3}
+    assert recipe.training.total_steps(10**6) == 7
+
+
+def test_a_dump_loads_back(tmp_path):
+    recipe = load("moe", ["training.learning_rate=3e-4", "training.clipnorm=1"])
+    path = tmp_path / "mine.yaml"
+    path.write_text(recipe.dump())
+    assert load(str(path)) == recipe
+
+
+def test_length_in_epochs():
+    training = load("moe", ["training.epochs=2.5", "training.batch_size=100"]).training
+    assert training.total_steps(1000) == 25
+    assert training.total_steps(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainin.steps=3", "unknown key 'trainin', did you mean 'training' .known: name, description"),
+        ("training.step=3", r"unknown key 'training.step', did you mean 'steps' \(known: batch_size, epochs"),
+        ("training.steps=many", "training.steps: Input should be a valid integer"),
+        ("training.steps=0", "training.steps: Input should be greater than 0"),
+        ("training.epochs=null", "give training.epochs or training.steps"),
+        ("prior_scale=0", "prior_scale: Input should be greater than 0"),
+        ("training.steps", "should be key=value"),
+        ("name.x=1", "'name' holds a value, not keys"),
+        ("training.steps=[", "is no YAML"),
+        ("head.name=null", "head.name: Input should be a valid string"),
+        ("published=[{sauce: x}]", "published.0.sauce"),
+    ],
+)
+def test_wrong_overrides(override, message):
+    with pytest.raises(DataError, match=message):
+        load("moe", [override])
+
+
+def test_wrong_files(tmp_path):
+    with pytest.raises(DataError, match="no recipe 'mow': known are logistic, moe, moe16"):
+        load("mow")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(DataError, match="is no recipe: it should hold keys"):
+        load(str(tmp_path / "list.yaml"))
+    (tmp_path / "bare.yaml").write_text("name: bare\n")
+    with pytest.raises(DataError, match="Field required"):
+        load(str(tmp_path / "bare.yaml"))
+
+
+def test_every_section_lists_its_keys():
+    for section in ("input", "training", "data"):
+        with pytest.raises(DataError, match="known: "):
+            load("moe", [f"{section}.nonsense=1"])
+    assert set(module._section([]).model_fields) == set(Recipe.model_fields)

@@ -1,0 +1,48 @@
+"""Logistic regression: one linear map and a sigmoid per class (starter code, `LogisticModel`)."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from trainers.heads.start import glorot, logit
+from trainers.registry import HEADS
+
+
+@HEADS.register("logistic")
+class Logistic(keras.layers.Layer):
+    """p = sigmoid(x W + b).
+
+    Args:
+      num_classes: C.
+      l2: the penalty is l2 / 2 * sum of W squared, as TF-slim's.
+      init_scale: size of the random start, in units of Glorot's.
+    """
+
+    def __init__(self, num_classes: int, l2: float = 1e-8, init_scale: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_classes, self.l2, self.init_scale = num_classes, l2, init_scale
+
+    def build(self, input_shape: tuple[int | None, int]) -> None:
+        """Make the kernel [D, C] and the bias [C]."""
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.num_classes),
+            initializer=glorot(self.init_scale),
+            regularizer=keras.regularizers.L2(self.l2 / 2) if self.l2 else None,
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", name="bias")
+
+    def call(self, x: Any, logits: bool = False) -> Any:
+        """[B, D] to probabilities [B, C], or to their logits."""
+        z = ops.matmul(x, self.kernel) + self.bias
+        return z if logits else ops.sigmoid(z)
+
+    def set_prior(self, prior: np.ndarray) -> None:
+        """Set the bias such that p = prior [C] where x W is 0."""
+        self.bias.assign(logit(prior))
+
+    def get_config(self) -> dict[str, Any]:
+        """Configuration for saving."""
+        return {**super().get_config(), "num_classes": self.num_classes, "l2": self.l2, "init_scale": self.init_scale}

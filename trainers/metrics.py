@@ -1,0 +1,298 @@
+"""Exact metrics over a whole evaluation set, streamed: GAP@k, MAP in both conventions, PERR and Hit@1.
+
+Conventions are those of the YouTube-8M starter code. A tie between two equal scores is broken by a hash of (video id, class), so that
+results depend neither on the order of the batches nor on that of the classes, and a model whose scores are all equal gets about the
+prevalence. Video ids must be unique.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from yt8m_data.errors import DataError
+from yt8m_data.shards import stable_hash
+
+FREQUENCY_BUCKETS = ((1, 2), (3, 9), (10, 29), (30, 99), (100, None))  # positives in the training set, both ends included
+_CHUNK_BYTES = 1 << 26
+_CLASS_BLOCK = 64
+
+
+def average_precision(hits: np.ndarray, num_positives: np.ndarray | float) -> np.ndarray:
+    """Non-interpolated average precision of ranked lists: sum over hits of (hits so far / rank), divided by `num_positives`.
+
+    Args:
+      hits: [..., N] bool, best-scored first.
+      num_positives: [...], the denominator; lists with 0 get 0. Kaggle's AP@k takes the first k hits and min(positives, k).
+
+    Returns:
+      [...] float64.
+    """
+    hits = np.asarray(hits, np.float64)
+    precision = np.cumsum(hits, axis=-1) / np.arange(1, hits.shape[-1] + 1)
+    return (hits * precision).sum(axis=-1) / np.maximum(num_positives, 1)
+
+
+class Metrics:
+    """Accumulates scored videos and gives every metric exactly.
+
+    Memory: the top_k pairs of each video, one chunk of 64 MiB, and at the end a block of 64 classes. All the scores, 4 bytes each, lie in a
+    temporary file that goes with the object (90 MB for 5,800 videos of 3,862 classes, 17 GB for the full validate split).
+
+    Args:
+      num_classes: C.
+      top_k: how many best-scored classes of each video GAP and the capped MAP see.
+    """
+
+    def __init__(self, num_classes: int, top_k: int = 20) -> None:
+        self.num_classes = num_classes
+        self.top_k = min(top_k, num_classes)
+        self._columns = _ScoreColumns(num_classes)
+        self._hashes: list[np.ndarray] = []  # [B] uint64 each
+        self._tops: list[tuple[np.ndarray, ...]] = []  # scores, classes, hits, tie keys: each [B, top_k]
+        self._positives: list[tuple[np.ndarray, np.ndarray]] = []  # row in the whole set, class
+        self._perr: list[np.ndarray] = []
+        self._hits_at_1 = 0
+        self.num_examples = 0
+
+    def update(self, ids: Sequence[bytes], scores: np.ndarray, labels: np.ndarray) -> None:
+        """Add a batch of videos.
+
+        Args:
+          ids: B video ids.
+          scores: [B, C] float32.
+          labels: [B, L] int, class numbers padded with -1.
+
+        Raises:
+          DataError: a score is not finite, or a label is not below C.
+        """
+        scores = np.asarray(scores, np.float32)
+        if not np.isfinite(scores).all():
+            raise DataError("a predicted score is not finite: the model has diverged, train it again with a smaller training.learning_rate")
+        check_labels(labels, self.num_classes)
+        hashes = _hash(ids)
+        rows, classes = _distinct(labels)
+        counts = np.bincount(rows, minlength=len(scores))
+
+        width = min(self.num_classes, max(self.top_k, int(counts.max(initial=0))))
+        top_scores, top_classes, keys = _top(scores, hashes, width)
+        hits = (top_classes[:, :, None] == labels[:, None, :]).any(axis=2)
+        within = np.arange(width) < counts[:, None]
+        self._perr.append((hits & within & (top_scores > 0)).sum(axis=1) / np.maximum(counts, 1))
+        self._hits_at_1 += int(hits[:, 0].sum())
+        self._tops.append(tuple(a[:, : self.top_k] for a in (top_scores, top_classes, hits, keys)))
+        self._positives.append((rows + self.num_examples, classes))
+        self._hashes.append(hashes)
+        self._columns.append(scores)
+        self.num_examples += len(scores)
+
+    def merge(self, other: "Metrics") -> None:
+        """Add all that `other`, of the same classes and top_k, has seen."""
+        if (self.num_classes, self.top_k) != (other.num_classes, other.top_k):
+            raise ValueError(f"merging {other.num_classes} classes, top {other.top_k} into {self.num_classes} classes, top {self.top_k}")
+        self._positives += [(rows + self.num_examples, classes) for rows, classes in other._positives]
+        self._hashes += other._hashes
+        self._tops += other._tops
+        self._perr += other._perr
+        self._hits_at_1 += other._hits_at_1
+        self.num_examples += other.num_examples
+        for chunk in other._columns.chunks():
+            self._columns.append(chunk.T)
+
+    def gap(self) -> float:
+        """Global average precision: AP of all videos' top-k pairs in one list, over all positives, also those in no top k."""
+        scores, _, hits, keys = self._pairs()
+        return float(average_precision(hits[np.lexsort((keys, -scores))], self._positive_counts().sum()))
+
+    def map(self, top_k: int | None = None, empty: Literal["skip", "zero"] = "skip") -> float:
+        """Mean over classes of the average precision.
+
+        Args:
+          top_k: None ranks every video for every class, exactly. The `top_k` of this object takes only pairs that are among their video's
+            best, as the starter code does; other values cannot be had any more.
+          empty: "skip" leaves classes without a positive out, "zero" counts them as 0. The starter code of 2017/18 is (20, "zero").
+        """
+        counts = self._positive_counts()
+        if top_k is None:
+            per_class = self.average_precisions()
+        elif top_k == self.top_k:
+            per_class = self._capped_average_precisions()
+        else:
+            raise ValueError(f"top_k must be None or {self.top_k}, not {top_k}")
+        if empty == "zero":
+            return float(np.where(counts > 0, per_class, 0).mean())
+        return float(per_class[counts > 0].mean()) if counts.any() else 0.0
+
+    def average_precisions(self) -> np.ndarray:
+        """The exact average precision of every class: [C] float64, NaN where the class has no positive."""
+        result = np.full(self.num_classes, np.nan)
+        if not self.num_examples:
+            return result
+        rows = np.concatenate([rows for rows, _ in self._positives])
+        classes = np.concatenate([classes for _, classes in self._positives])
+        rows = rows[np.argsort(classes, kind="stable")]
+        ends = np.cumsum(self._positive_counts())
+        hashes = np.concatenate(self._hashes)
+        for first, block in self._columns.blocks():
+            ordered = np.sort(block, axis=1)
+            for c, (column, ascending) in enumerate(zip(block, ordered, strict=True), start=first):
+                mine = rows[ends[c - 1] if c else 0 : ends[c]]
+                if len(mine):
+                    ranks = np.sort(_ranks(column, ascending, mine, hashes, c))
+                    result[c] = (np.arange(1, len(ranks) + 1) / ranks).mean()
+        return result
+
+    def perr(self) -> float:
+        """Precision at equal recall rate: of each video's n best-scored classes, n its number of labels, the part that is true."""
+        return math.fsum(np.concatenate(self._perr)) / self.num_examples if self.num_examples else 0.0
+
+    def hit_at_1(self) -> float:
+        """Part of the videos whose best-scored class is true."""
+        return self._hits_at_1 / self.num_examples if self.num_examples else 0.0
+
+    def result(self, train_counts: np.ndarray | None = None) -> dict[str, Any]:
+        """All metrics as JSON values; with the [C] label counts of the training set also `map_by_frequency`."""
+        per_class = self.average_precisions()
+        result = {
+            "gap": self.gap(),
+            "map": float(np.nanmean(per_class)) if np.isfinite(per_class).any() else 0.0,
+            "map_starter": self.map(self.top_k, "zero"),
+            "perr": self.perr(),
+            "hit_at_1": self.hit_at_1(),
+            "num_examples": self.num_examples,
+        }
+        if train_counts is not None:
+            result["map_by_frequency"] = by_frequency(per_class, train_counts)
+        return result
+
+    def _pairs(self) -> tuple[np.ndarray, ...]:
+        if not self._tops:
+            return np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.uint64)
+        return tuple(np.concatenate([top[i] for top in self._tops]).ravel() for i in range(4))
+
+    def _positive_counts(self) -> np.ndarray:
+        classes = np.concatenate([np.zeros(0, np.int64), *(classes for _, classes in self._positives)])
+        return np.bincount(classes, minlength=self.num_classes)
+
+    def _capped_average_precisions(self) -> np.ndarray:
+        """AP of every class over the pairs that are in some video's top k; 0 where no positive is."""
+        scores, classes, hits, keys = self._pairs()
+        order = np.lexsort((keys, -scores, classes))
+        classes, hits = classes[order], hits[order].astype(np.int64)
+        starts = np.searchsorted(classes, classes)  # of each pair, where its class begins
+        seen = np.cumsum(hits)
+        precision = (seen - (seen - hits)[starts]) / (np.arange(len(classes)) - starts + 1)
+        return np.bincount(classes, hits * precision, self.num_classes) / np.maximum(self._positive_counts(), 1)
+
+
+def by_frequency(per_class: np.ndarray, train_counts: np.ndarray) -> dict[str, float | None]:
+    """Mean of the [C] average precisions over the classes of each frequency bucket; None where none of them has a positive."""
+    result: dict[str, float | None] = {}
+    for low, high in FREQUENCY_BUCKETS:
+        inside = (train_counts >= low) & (train_counts <= (high or np.inf)) & np.isfinite(per_class)
+        result[f"{low}-{high}" if high else f"{low}+"] = float(per_class[inside].mean()) if inside.any() else None
+    return result
+
+
+def top_classes(ids: Sequence[bytes], scores: np.ndarray, k: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """The scores and class numbers of each video's k best classes, each [B, min(k, C)], best first, ties broken as in the metrics."""
+    return _top(scores, _hash(ids), min(k, scores.shape[1]))[:2]
+
+
+def check_labels(labels: np.ndarray, num_classes: int) -> None:
+    """Raise DataError where a label is not below `num_classes`."""
+    largest = int(labels.max(initial=-1))
+    if largest >= num_classes:
+        raise DataError(
+            f"label {largest} is beyond the {num_classes} classes: give data of that vocabulary, or set num_classes={largest + 1}"
+        )
+
+
+class _ScoreColumns:
+    """Scores written row by row and read class by class: chunks of rows are turned round and spilled to a temporary file."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._rows = max(1, _CHUNK_BYTES // (4 * num_classes))
+        self._buffer = np.empty((self._rows, num_classes), np.float32)
+        self._filled = 0
+        self._spilled = 0  # chunks in the file
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it goes with the object)
+
+    def append(self, scores: np.ndarray) -> None:
+        while len(scores):
+            part = scores[: self._rows - self._filled]
+            self._buffer[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            scores = scores[len(part) :]
+            if self._filled == self._rows:
+                self._file.seek(0, 2)
+                self._file.write(np.ascontiguousarray(self._buffer.T).data)
+                self._spilled += 1
+                self._filled = 0
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The scores in chunks of videos, each [C, rows]."""
+        for i in range(self._spilled):
+            yield self._read(i, 0, self._buffer.shape[1])
+        yield self._buffer[: self._filled].T
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The scores in blocks of classes: (first class, [up to 64, videos])."""
+        for first in range(0, self._buffer.shape[1], _CLASS_BLOCK):
+            last = min(first + _CLASS_BLOCK, self._buffer.shape[1])
+            parts = [self._read(i, first, last) for i in range(self._spilled)]
+            yield first, np.concatenate([*parts, self._buffer[: self._filled, first:last].T], axis=1)
+
+    def _read(self, chunk: int, first: int, last: int) -> np.ndarray:
+        self._file.seek(4 * self._rows * (chunk * self._buffer.shape[1] + first))
+        return np.frombuffer(self._file.read(4 * self._rows * (last - first)), np.float32).reshape(-1, self._rows)
+
+
+def _hash(ids: Sequence[bytes]) -> np.ndarray:
+    return stable_hash(0, ids, "metrics: ties")
+
+
+def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and classes of padded labels [B, L], each pair once, in order."""
+    rows, places = np.nonzero(labels >= 0)
+    if not len(rows):
+        return rows, rows
+    pairs = np.unique(np.stack([rows, labels[rows, places]]), axis=1)
+    return pairs[0], pairs[1]
+
+
+def _tie_keys(hashes: np.ndarray, classes: np.ndarray | int) -> np.ndarray:
+    """One pseudo-random uint64 per (video, class): the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    with np.errstate(over="ignore"):
+        x = hashes + (np.asarray(classes, np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def _top(scores: np.ndarray, hashes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, classes and tie keys of each row's k best, each [B, k], best first, ties by key."""
+    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    cut = np.take_along_axis(scores, best, axis=1).min(axis=1)
+    for row in np.flatnonzero((scores >= cut[:, None]).sum(axis=1) > k):  # the cut falls among equal scores
+        candidates = np.flatnonzero(scores[row] >= cut[row])
+        best[row] = candidates[np.lexsort((_tie_keys(hashes[row], candidates), -scores[row, candidates]))[:k]]
+    values, keys = np.take_along_axis(scores, best, axis=1), _tie_keys(hashes[:, None], best)
+    order = np.lexsort((keys, -values), axis=1)
+    return tuple(np.take_along_axis(a, order, axis=1) for a in (values, best, keys))
+
+
+def _ranks(column: np.ndarray, ascending: np.ndarray, rows: np.ndarray, hashes: np.ndarray, label: int) -> np.ndarray:
+    """Ranks from 1 of some videos in a class's list of scores, best first, ties by key."""
+    scores = column[rows]
+    upto = np.searchsorted(ascending, scores, "right")
+    ranks = len(column) - upto + 1
+    shared = upto - np.searchsorted(ascending, scores, "left") > 1
+    for value in np.unique(scores[shared]):
+        tied = np.flatnonzero(column == value)
+        place = np.argsort(np.argsort(_tie_keys(hashes[tied], label), kind="stable"))
+        mine = scores == value
+        ranks[mine] += place[np.searchsorted(tied, rows[mine])]
+    return ranks

@@ -1,0 +1,104 @@
+"""The run folder: what `fit` leaves, and all that `evaluate` and `predict` need."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainers import model as _components  # noqa: F401 (Keras loads a saved model by the registered classes)
+from trainers.inputs import Batch
+from trainers.recipe import Recipe, load
+from yt8m_data.errors import DataError
+from yt8m_data.shards import atomic_write, read_json, write_json
+
+RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS = (
+    "recipe.yaml",
+    "train_set.json",
+    "model.keras",
+    "metrics.json",
+    "metrics.csv",
+    "checkpoints",
+    "events",
+)
+
+
+class TrainSet(NamedTuple):
+    """What a run was trained on."""
+
+    files: list[str]
+    num_records: int
+    label_counts: list[int]
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Label frequencies [C], with half a positive more, so that none is 0."""
+        return (np.array(self.label_counts) + 0.5) / (self.num_records + 1)
+
+
+class Run(NamedTuple):
+    """A finished run, loaded."""
+
+    recipe: Recipe
+    train_set: TrainSet
+    model: keras.Model
+
+
+def load_run(folder: str) -> Run:
+    """Load a finished run.
+
+    Raises:
+      DataError: the folder is no run, or its training has not finished.
+    """
+    path = Path(folder)
+    if not (path / RECIPE).is_file():
+        raise DataError(f"{folder} is no run folder (it has no {RECIPE}): give the folder that `yt8m-train fit --out` wrote")
+    if not (path / MODEL).is_file():
+        raise DataError(f"the run in {folder} has not finished (it has no {MODEL}): run the same `fit` again, it goes on where it stopped")
+    recipe = load(str(path / RECIPE))
+    return Run(recipe, TrainSet(**read_json(path / TRAIN_SET)), keras.models.load_model(path / MODEL, compile=False))
+
+
+def take_up(folder: Path, recipe: Recipe, files: Sequence[str]) -> TrainSet | None:
+    """The training set of the run that the folder holds, or None where it is new or empty.
+
+    Raises:
+      DataError: it holds a run of another recipe or of other files, or something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file: give another folder for the run")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    if not (folder / RECIPE).is_file():
+        raise DataError(f"{folder} is not empty and is no run folder: give another folder for the run")
+    if (folder / RECIPE).read_text() != recipe.dump():
+        raise DataError(f"{folder} holds a run of another recipe or other settings: give another folder, or those of its {RECIPE}")
+    train_set = TrainSet(**read_json(folder / TRAIN_SET))
+    if train_set.files != list(files):
+        raise DataError(f"the run in {folder} was begun on other training files ({train_set.files[0]}, ...): give those, or another folder")
+    return train_set
+
+
+def begin(folder: Path, recipe: Recipe, train_set: TrainSet) -> None:
+    """Make the folder of a new run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / RECIPE) as stream:
+        stream.write(recipe.dump().encode())
+    write_json(folder / TRAIN_SET, train_set._asdict())
+
+
+def save_model(folder: Path, model: keras.Model) -> None:
+    """Write model.keras, whole or not at all."""
+    temporary = folder / f".{MODEL}.tmp.keras"
+    model.save(temporary)
+    os.replace(temporary, folder / MODEL)
+
+
+def predictions(model: keras.Model, batches: Iterable[Batch]) -> Iterator[tuple[list[bytes], np.ndarray, np.ndarray]]:
+    """For each batch the ids, the probabilities [B, C] float32 and the labels [B, L] int32, in inference mode."""
+    score = tf.function(lambda features: model(features, training=False), reduce_retracing=True)
+    for batch in batches:
+        yield batch["id"].numpy().tolist(), score(batch["features"]).numpy(), batch["labels"].numpy()
