@@ -1,6 +1,7 @@
 """The transforms that the pipelines share, besides GroupBatches: ReadShards, WriteShards and the combining of statistics."""
 
 import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -205,4 +206,4 @@ class CombineStatistics(beam.CombineFn):
 
 def bad_lines(bad: Iterable[BadRecord]) -> bytes:
     """Format `bad_records.jsonl`."""
-    return "".join(shards.dump_json(asdict(record)).replace("\n", " ").strip() + "\n" for record in sorted(bad)).encode()
+    return "".join(json.dumps(asdict(record)) + "\n" for record in sorted(bad)).encode()
