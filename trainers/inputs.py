@@ -108,7 +108,8 @@ def count_labels(files: Sequence[str], data: DataSchema) -> tuple[int, list[int]
 
 def unlabelled(files: Sequence[str]) -> DataError:
     """The error for shards without a single label."""
-    return DataError(f"{files[0]} and the {len(files) - 1} other files have no labels: give shards of a labelled split, or use `predict`")
+    others = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return DataError(f"there are no labels in {files[0]}{others}: give shards of a labelled split, or use `predict`")
 
 
 def _parser(data: DataSchema) -> Any:

@@ -21,7 +21,7 @@ def test_wrong_data(trained, made, tmp_path, write_shard):
     folder, _ = trained
     with pytest.raises(DataError, match="no file matches"):
         evaluate(folder, [str(tmp_path / "*")])
-    with pytest.raises(DataError, match="have no labels"):
+    with pytest.raises(DataError, match="there are no labels in"):
         evaluate(folder, [made.unlabelled])
     with pytest.raises(DataError, match="is no run folder"):
         evaluate(str(tmp_path), [made.eval])

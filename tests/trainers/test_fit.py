@@ -174,8 +174,8 @@ def test_other_recipes_files_and_folders_are_refused(finished, made, tmp_path):
     ("changes", "message"),
     [
         ({"train": ["nowhere*"]}, "no file matches 'nowhere"),
-        ({"train": "unlabelled"}, "have no labels"),
-        ({"eval": "unlabelled"}, "have no labels"),
+        ({"train": "unlabelled"}, "there are no labels in"),
+        ({"eval": "unlabelled"}, "there are no labels in"),
         ({"overrides": ["num_classes=20"]}, "label 2[0-9] is beyond the 20 classes"),
         ({"overrides": ["head.depth=2"]}, "head 'moe' has no option 'depth'"),
         ({"recipe": "mow"}, "no recipe 'mow'"),
