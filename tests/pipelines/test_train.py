@@ -1,0 +1,111 @@
+"""fit, evaluate, predict, report and demo through the command line."""
+
+import csv
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def augmented(made, command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train") / "augmented"
+    command("yt8m-data", "augment", made / "*.tfrecord", folder, "--threshold", 60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(made, augmented, command, tmp_path_factory):
+    """A run on augmented shards, evaluated on another sample of the same world."""
+    folder = tmp_path_factory.mktemp("runs")
+    command("yt8m-data", "synth", folder / "held-out", "--records", 300, "--shards", 2, "--classes", 40, "--seed", 6)
+    data = ["--train", augmented / "*.tfrecord", "--eval", folder / "held-out" / "*.tfrecord"]
+    result = command("yt8m-train", "fit", "moe", *data, "--out", folder / "moe", "--set", "training.steps=60")
+    return folder, result
+
+
+def test_fit_writes_the_run_folder_and_prints_its_metrics(run):
+    folder, result = run
+    metrics = json.loads((folder / "moe" / "metrics.json").read_text())
+    assert json.loads(result.out) == metrics
+    assert metrics["num_examples"] == 300
+    assert {"gap", "map", "map_starter", "perr", "hit_at_1"} <= metrics.keys()
+    assert 0.4 < metrics["gap"] < 1, "the label prior alone reaches 0.37"
+    assert {path.name for path in (folder / "moe").iterdir()} >= {"model.keras", "recipe.yaml", "metrics.csv", "checkpoints", "events"}
+
+
+def test_evaluate_repeats_the_metrics_from_the_folder_alone(run, command):
+    folder, result = run
+    again = json.loads(command("yt8m-train", "evaluate", folder / "moe", "--data", folder / "held-out" / "*.tfrecord").out)
+    assert again == json.loads(result.out)
+
+
+def test_predict_writes_the_competition_csv(run, command):
+    folder, _ = run
+    command("yt8m-train", "predict", folder / "moe", "--data", folder / "held-out" / "*.tfrecord", "--out", folder / "p.csv", "--top-k", 5)
+    with open(folder / "p.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len({row["VideoId"] for row in rows}) == 300
+    for row in rows:
+        pairs = row["LabelConfidencePairs"].split()
+        scores = [float(score) for score in pairs[1::2]]
+        assert len(scores) == 5
+        assert scores == sorted(scores, reverse=True)
+        assert all(0 <= int(label) < 40 for label in pairs[::2])
+
+
+def test_report_is_one_page_with_everything_in_it(run, augmented, command, tmp_path):
+    folder, _ = run
+    command("yt8m-data", "report", augmented, "--run", f"augmented={folder / 'moe'}", "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    gap = json.loads((folder / "moe" / "metrics.json").read_text())["gap"]
+    assert f"{gap:.3f}" in page or f"{gap:.4f}" in page
+    assert "data:image/png;base64," in page
+    assert 'src="http' not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fit", "nothing", "--train", "x", "--eval", "x", "--out", "OUT"], "nothing"),
+        (["fit", "moe", "--train", "nowhere*", "--eval", "nowhere*", "--out", "OUT"], "no file matches 'nowhere*'"),
+        (["fit", "moe", "--train", "MADE", "--eval", "MADE", "--out", "OUT", "--set", "training.speed=9"], "speed"),
+        (["evaluate", "OUT", "--data", "MADE"], "OUT"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments, said, made, command, tmp_path):
+    places = {"OUT": str(tmp_path / "out"), "MADE": str(made / "*.tfrecord")}
+    result = command("yt8m-train", *(places.get(argument, argument) for argument in arguments), status=2)
+    errors = [line for line in result.err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert places.get(said, said) in errors[0]
+
+
+def test_the_demo_runs_the_whole_path(tmp_path, monkeypatch, capfd):
+    from yt8m_data import demo
+    from yt8m_data.errors import DataError
+
+    monkeypatch.delenv("YT8M_DATA", raising=False)
+    for name, value in (("RECORDS", 400), ("HELD_OUT", 100), ("SHARDS", 5), ("CLASSES", 30), ("STEPS", 10), ("THRESHOLD", 40)):
+        monkeypatch.setattr(demo, name, value)
+    demo.run(str(tmp_path / "demo"))
+    commands = [line[2:].split()[:2] for line in capfd.readouterr().err.splitlines() if line.startswith("$ ")]
+    assert [command[1] for command in commands] == ["synth", "synth", "stats", "augment", "fit", "fit", "evaluate", "report"]
+    assert (tmp_path / "demo" / "report.html").stat().st_size > 50_000
+    with pytest.raises(DataError, match="is not empty"):
+        demo.run(str(tmp_path / "demo"))
+
+
+def test_the_demo_takes_given_shards(tmp_path, monkeypatch):
+    from yt8m_data import demo
+    from yt8m_data.errors import DataError
+
+    for number in range(4):
+        (tmp_path / f"{number}.tfrecord").touch()
+    monkeypatch.setenv("YT8M_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="holds 4 shards"):
+        demo.run(str(tmp_path / "demo"))
+    for number in range(4, 10):
+        (tmp_path / f"{number}.tfrecord").touch()
+    train, held_out = demo._data(tmp_path / "demo")
+    assert [path[-10:] for path in map(str, held_out)] == ["8.tfrecord"[-10:], "9.tfrecord"[-10:]]
+    assert len(train) == 8
