@@ -72,9 +72,10 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
     folder = shards.prepare_output(output.folder, output.overwrite)
     layout = _layout(source, plan, output)
 
+    total = before["num_records"] if counts is None else None
     with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=folder) as spill:
-        entries, statistics, books, bad = _run_pipeline(source, plan, layout, output, engine, spill)
-    source.check_bad(bad, books["read"])
+        entries, statistics, books, bad = _run_pipeline(source, plan, layout, output, engine, spill, total)
+    source.check_bad(bad, books.get("read", 0))
     totals = _totals(books, bad, entries)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
         raise DataError(f"{totals['read']} records were read, but {before['num_records']} a moment before: the input changes, run it again")
@@ -111,7 +112,7 @@ def dry_run(
     before = _counted(source, engine, counts)
     plan = make_plan(source, settings, before)
     expected = _foresee(source, plan, engine, before["num_records"])
-    return plan, expected[:-1], float(expected[-1])
+    return plan, expected[:-2], float(expected[-2])
 
 
 def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any]) -> sampling.Plan:
@@ -173,7 +174,9 @@ def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
     return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)
 
 
-def _run_pipeline(source: Input, plan: sampling.Plan, layout: Layout, output: Output, engine: runners.Engine, spill: str) -> Any:
+def _run_pipeline(
+    source: Input, plan: sampling.Plan, layout: Layout, output: Output, engine: runners.Engine, spill: str, total: int | None
+) -> Any:
     """Run the pipeline; return what `_summarize` does."""
     schema = source.schema
     packed = pools.pack(plan, sum(4 * feature.size for feature in schema.features), POOL_BYTES)
@@ -186,14 +189,13 @@ def _run_pipeline(source: Input, plan: sampling.Plan, layout: Layout, output: Ou
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
         routed = read.batches | "Route" >> beam.ParDo(route).with_outputs(KEPT, BOOKS, main="pools")
-        grouped = routed.pools | "Pools" >> GroupBatches(pool_spill)
+        grouped = (routed.pools,) | "Pools" >> GroupBatches(pool_spill)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, main="batches")
-        together = (routed[KEPT], made.batches) | "Together" >> beam.Flatten()
-        written = together | WriteShards(layout, schema, columns, output_spill) | "Gather" >> beam.combiners.ToList()
+        written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, output_spill) | "Gather" >> beam.combiners.ToList()
         books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
         return written | "Summarize" >> beam.Map(_summarize, beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD]))
 
-    return runners.collect(engine, "augment", source.bytes, None, build)
+    return runners.run(engine, "augment", source.bytes, total, build, lambda result: result[2].get("read", 0))
 
 
 class _Route(beam.DoFn):
@@ -269,9 +271,9 @@ def _totals(books: dict[str, int], bad: list[BadRecord], entries: list[dict[str,
     """Draw up the books and check that they balance."""
     synthetic = {method: books.get(method, 0) for method in sampling.METHODS}
     totals = {
-        "read": books["read"] + len(bad),
-        "kept": books["kept"],
-        "dropped": books["dropped"],
+        "read": books.get("read", 0) + len(bad),
+        "kept": books.get("kept", 0),
+        "dropped": books.get("dropped", 0),
         "bad": len(bad),
         "synthetic": synthetic,
         "written": sum(entry["records"] for entry in entries),
@@ -284,14 +286,14 @@ def _totals(books: dict[str, int], bad: list[BadRecord], entries: list[dict[str,
 
 
 def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine, total: int) -> np.ndarray:
-    """Add up the expected label counts over all videos; the last number is that of the records. Reads labels only."""
+    """Add up the expected label counts over all videos, then the expected records, and the records read. Reads labels only."""
     labels_only = replace(source.schema, features=())
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, labels_only, source.skip_bad, counter)
         return read.batches | "Weigh" >> beam.Map(_expected_counts, plan) | "Add up" >> beam.CombineGlobally(_total)
 
-    return runners.collect(engine, "forecast", source.bytes, total, build)
+    return runners.run(engine, "forecast", source.bytes, total, build, lambda result: int(result[-1]))
 
 
 def _expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
@@ -299,7 +301,7 @@ def _expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
     deciding = plan.decide(column)
     factor = np.where(deciding < 0, 1.0, expected[deciding])
     counts = np.bincount(column.flatten().to_numpy(), np.repeat(factor, column.value_lengths().to_numpy()), len(expected))
-    return np.append(counts, factor.sum())
+    return np.append(counts, [factor.sum(), len(factor)])
 
 
 def _total(vectors: Iterable[np.ndarray]) -> np.ndarray | float:

@@ -1,7 +1,8 @@
 """GroupBatches, the one shuffle of features: (partition, batch) pairs -> (partition, batches).
 
-On a service runner it is Beam's GroupByKey. FnApiRunner would hold all of it in memory, so a local run spills instead: workers write the
-batches to Arrow IPC files, one for each partition, and when all have been written the next stage reads whole partitions back.
+On a service runner it is Beam's GroupByKey. FnApiRunner would hold all of it in memory, and with several worker processes it has been seen to
+lose elements between stages under load. So a local run spills instead: whoever makes a batch writes it to an Arrow IPC file of its partition,
+in the same stage, and when all is written the next stage reads whole partitions back. No batch passes through the runner.
 """
 
 import os
@@ -48,13 +49,15 @@ class GroupBatches(beam.PTransform):
         super().__init__()
         self.spill = spill
 
-    def expand(self, pairs: Any) -> Any:
-        """Group by the first of each pair."""
+    def expand(self, sources: Any) -> Any:
+        """Group the pairs of all sources, a tuple of PCollections, by the first of each pair."""
         if self.spill is None:
+            pairs = sources | beam.Flatten()
             typed = pairs | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, pa.RecordBatch])  # takes the Arrow coder
             return typed | beam.GroupByKey()
-        written = pairs | "Spill" >> beam.ParDo(_Spill(self.spill)) | "All" >> beam.combiners.Count.Globally()
-        start = pairs.pipeline | "Start" >> beam.Create([self.spill], reshuffle=False)
+        files = [pairs | f"Spill {number}" >> beam.ParDo(_Spill(self.spill)) for number, pairs in enumerate(sources)]
+        written = files | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
+        start = sources[0].pipeline | "Start" >> beam.Create([self.spill], reshuffle=False)
         spilled = start | "List" >> beam.FlatMap(_spilled_partitions, beam.pvalue.AsSingleton(written))
         return spilled | "Spread" >> beam.Reshuffle()
 

@@ -20,11 +20,15 @@ _INTERVAL = 0.25  # seconds between two looks at the counts
 
 
 class Counter:
-    """Counts records from inside a DoFn; pickles as its folder alone. With no folder it counts nothing."""
+    """Counts records from inside a DoFn; pickles as its folder alone. With no folder it counts nothing.
+
+    In the process that shows the progress, `total` is at the end what all workers counted; None where they counted nothing.
+    """
 
     def __init__(self, folder: str | None) -> None:
         self.folder = folder
         self.count = 0
+        self.total: int | None = None
         self._file: int | None = None
 
     def __reduce__(self) -> tuple:
@@ -63,12 +67,14 @@ def shown(description: str, total: int | None) -> Iterator[Counter]:
 
             thread = threading.Thread(target=watch, daemon=True)
             thread.start()
+            counter = Counter(folder)
             try:
-                yield Counter(folder)
+                yield counter
             finally:
                 done.set()
                 thread.join()
-                count, elapsed = _total(folder), progress.tasks[0].elapsed or 1
+                counter.total = count = _total(folder)
+                elapsed = progress.tasks[0].elapsed or 1
                 progress.update(task, completed=count, rate=f"{count / elapsed:,.0f}", refresh=True)
                 if not console.is_terminal:
                     console.print(f"{description}: {count:,} records in {elapsed:.1f} s ({count / elapsed:,.0f}/s)", highlight=False)

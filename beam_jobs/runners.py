@@ -50,52 +50,57 @@ class Engine:
 
 
 def run(
-    engine: Engine, description: str, input_bytes: int, total: int | None, build: Callable[[beam.Pipeline, progress.Counter], None]
-) -> None:
-    """Build a pipeline and run it to its end; a local run shows its progress (`total` records, None for unknown) on stderr.
+    engine: Engine,
+    description: str,
+    input_bytes: int,
+    total: int | None,
+    build: Callable[[beam.Pipeline, progress.Counter], Any],
+    accounted: Callable[[Any], int],
+) -> Any:
+    """Build a pipeline and run it to its end; return the one element of the PCollection that `build` returns.
+
+    A local run shows its progress (`total` records, None for unknown) on stderr, and then holds `accounted` of the element, the number of
+    records that it speaks of, against what the readers counted themselves.
 
     Raises:
-      DataError: as a worker raised it, or the engine lacks something.
+      DataError: as a worker raised it, or the engine lacks something, or records were lost on the way.
     """
     _check(engine)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised, below
-    try:
-        if engine.runner == "local":
-            with progress.shown(description, total) as counter:
-                _execute(_local_pipeline(engine, engine.processes(input_bytes)), build, counter)
-        else:
-            options = PipelineOptions([f"--runner={RUNNERS[engine.runner]}", "--no_save_main_session", *engine.options])
-            _execute(beam.Pipeline(options=options), build, progress.Counter(None))
-    except Exception as error:
-        sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
-        if sentence is None:
-            raise
-        raise DataError(sentence[1]) from None
-
-
-def collect(
-    engine: Engine, description: str, input_bytes: int, total: int | None, build: Callable[[beam.Pipeline, progress.Counter], Any]
-) -> Any:
-    """Run a pipeline whose `build` returns a PCollection of one element, and return that element."""
     with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
         path = os.path.join(folder, "result")
-
-        def build_all(pipeline: beam.Pipeline, counter: progress.Counter) -> None:
-            build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, path)
-
-        run(engine, description, input_bytes, total, build_all)
+        try:
+            if engine.runner == "local":
+                with progress.shown(description, total) as counter:
+                    _execute(_local_pipeline(engine, engine.processes(input_bytes)), build, counter, path)
+            else:
+                counter = progress.Counter(None)
+                options = PipelineOptions([f"--runner={RUNNERS[engine.runner]}", "--no_save_main_session", *engine.options])
+                _execute(beam.Pipeline(options=options), build, counter, path)
+        except Exception as error:
+            sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
+            if sentence is None:
+                raise
+            raise DataError(sentence[1]) from None
+        if not os.path.exists(path):
+            raise DataError("the pipeline ended and no result arrived, so Beam lost it on the way: run it again")
         with open(path, "rb") as stream:
-            return pickle.load(stream)  # written by our own worker, a moment ago
+            result = pickle.load(stream)  # written by our own worker, a moment ago
+    if counter.total not in (None, accounted(result)):
+        raise DataError(f"{counter.total} records were read and {accounted(result)} arrived, so Beam lost some on the way: run it again")
+    return result
+
+
+def _execute(
+    pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], Any], counter: progress.Counter, path: str
+) -> None:
+    build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, path)
+    pipeline.run().wait_until_finish()
 
 
 def _hand_back(value: Any, path: str) -> None:
     with open(path, "wb") as stream:
         pickle.dump(value, stream)
-
-
-def _execute(pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], None], counter: progress.Counter) -> None:
-    build(pipeline, counter)
-    pipeline.run().wait_until_finish()
 
 
 def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:

@@ -48,7 +48,7 @@ def compute(source: Input, engine: runners.Engine, total: int | None = None) -> 
         statistics = read.batches | "Count" >> beam.CombineGlobally(CombineStatistics(source.schema))
         return statistics | "Add the bad" >> beam.Map(_with_bad, beam.pvalue.AsList(read[BAD]))
 
-    statistics: Statistics = runners.collect(engine, "stats", source.bytes, total, build)
+    statistics: Statistics = runners.run(engine, "stats", source.bytes, total, build, lambda result: result.num_records)
     source.check_bad(statistics.bad, statistics.num_records)
     return statistics
 

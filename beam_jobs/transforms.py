@@ -113,7 +113,7 @@ class Layout(NamedTuple):
 
 
 class WriteShards(beam.PTransform):
-    """(partition, batch) pairs -> shuffled shards on disk; gives a `(manifest entry, Statistics)` for each.
+    """(partition, batch) pairs of several sources -> shuffled shards on disk; gives a `(manifest entry, Statistics)` for each.
 
     An id that comes twice ends the job.
     """
@@ -123,12 +123,12 @@ class WriteShards(beam.PTransform):
         self.layout, self.columns, self.spill = layout, columns, spill
         self.write = _WritePartition(layout, schema)
 
-    def expand(self, pairs: Any) -> Any:
+    def expand(self, sources: Any) -> Any:
         """Add an empty batch to every partition, so that a shard without rows is written too."""
         empty = pa.RecordBatch.from_pylist([], schema=self.columns)
         partitions = list(range(self.layout.num_partitions))
-        every = pairs.pipeline | "Partitions" >> beam.Create(partitions) | "Empty" >> beam.Map(lambda partition: (partition, empty))
-        return (pairs, every) | beam.Flatten() | GroupBatches(self.spill) | "Write" >> beam.ParDo(self.write)
+        every = sources[0].pipeline | "Partitions" >> beam.Create(partitions) | "Empty" >> beam.Map(lambda partition: (partition, empty))
+        return (*sources, every) | GroupBatches(self.spill) | "Write" >> beam.ParDo(self.write)
 
 
 class _WritePartition(beam.DoFn):
@@ -169,7 +169,9 @@ def _check_distinct(ordered: list[bytes]) -> None:
     for first, second in itertools.pairwise(ordered):
         if first == second:
             name = first.decode(errors="backslashreplace")
-            raise DataError(f"the id {name!r} would be written twice: the input has it twice, and yt8m-data validate tells where")
+            raise DataError(
+                f"the id {name!r} would be written twice: the input has it twice (yt8m-data validate tells), or was augmented before"
+            )
 
 
 class CombineStatistics(beam.CombineFn):

@@ -56,8 +56,8 @@ def route(plan: Plan, pools: Pools, batch: pa.RecordBatch) -> tuple[np.ndarray, 
     Returns:
       as_is: int64, the rows that are kept and make nothing.
       over: int64, the rows that are kept and over-sampled; they are written by the partition of their deciding label.
-      rows, partitions: int64, the (row, partition) pairs to send: an over-sampled row goes to its own partition, and any row to those of its
-        labels' needed pools.
+      rows, partitions: int64, the (row, partition) pairs to send: an over-sampled row goes to its own partition, and any row to those
+        of its labels' needed pools.
     """
     deciding = plan.decide(batch.column("labels"))
     regime = np.where(deciding < 0, 0, plan.regime[deciding])

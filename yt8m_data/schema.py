@@ -53,8 +53,8 @@ class Schema:
 
     def _column(self, feature: Feature) -> pa.DataType:
         if self.kind == "video":
-            return pa.list_(pa.field("item", pa.float32(), nullable=False), feature.size)
-        return pa.list_(pa.field("item", pa.binary(feature.size), nullable=False))
+            return pa.list_(pa.float32(), feature.size)
+        return pa.list_(pa.binary(feature.size))
 
     def __str__(self) -> str:
         features = ", ".join(f"{f.name}[{f.size}]" for f in self.features)

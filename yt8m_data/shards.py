@@ -80,19 +80,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write a value as JSON, atomically; numbers in lists stay on one line."""
+    """Write a value as JSON, atomically."""
     with atomic_write(path) as stream:
         stream.write(dump_json(value).encode())
 
 
 def dump_json(value: Any, indent: str = "") -> str:
-    """Format a value as JSON with one key a line, and lists of plain values on one line."""
+    """Format a value as JSON: a line for each key, and for each item of a list of records."""
     inner = indent + "  "
     if isinstance(value, dict) and value:
         items = (f"{inner}{json.dumps(str(key))}: {dump_json(item, inner)}" for key, item in value.items())
         return "{\n" + ",\n".join(items) + f"\n{indent}}}" + ("" if indent else "\n")
-    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        return "[\n" + ",\n".join(inner + dump_json(item, inner) for item in value) + f"\n{indent}]"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(inner + json.dumps(item, allow_nan=False) for item in value) + f"\n{indent}]"
     return json.dumps(value, allow_nan=False)
 
 

@@ -72,7 +72,7 @@ def choose(plan: Plan, ids: list[bytes], deciding: np.ndarray, neighbors: np.nda
         usable[:, : neighbors.shape[1]] = unused_pairs(neighbors, order)[bases]
 
     per_method = [planned if method == NOISE else planned & usable for method in settings.methods]
-    wanted = np.stack(per_method, axis=2).reshape(len(bases), -1)  # [bases, slots * methods]
+    wanted = np.stack(per_method, axis=2).reshape(len(bases), len(slots) * len(per_method))
     if exact:
         share = shards.unit_interval(shards.stable_hash(settings.seed, [ids[row] for row in bases], "copies"))
         quota = np.floor(plan.copies[deciding[bases]] + share).astype(np.int64)

@@ -52,9 +52,9 @@ def _contents(element):
 def grouped(inputs, spill, workers):
     def build(pipeline, _counter):
         pairs = pipeline | beam.Create(inputs) | beam.ParDo(_Keys())
-        return pairs | GroupBatches(spill) | beam.Map(_contents) | beam.combiners.ToList()
+        return (pairs,) | GroupBatches(spill) | beam.Map(_contents) | beam.combiners.ToList()
 
-    return sorted(runners.collect(runners.Engine(workers=workers), "test", 0, None, build))
+    return sorted(runners.run(runners.Engine(workers=workers), "test", 0, None, build, lambda _: 0))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -23,7 +23,7 @@ def _total(engine, function):
     def build(pipeline, _counter):
         return pipeline | beam.Create(range(6)) | beam.Map(function) | beam.CombineGlobally(sum)
 
-    return runners.collect(engine, "test", 0, None, build)
+    return runners.run(engine, "test", 0, None, build, lambda _: 0)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -55,8 +55,8 @@ def test_workers_are_other_processes(tmp_path):
     def build(pipeline, _counter):
         return pipeline | beam.Create(range(8)) | beam.Map(lambda _: os.getpid()) | beam.combiners.ToList()
 
-    inside = set(runners.collect(Engine(workers=1), "test", 0, None, build))
-    outside = set(runners.collect(Engine(workers=2), "test", 0, None, build))
+    inside = set(runners.run(Engine(workers=1), "test", 0, None, build, lambda _: 0))
+    outside = set(runners.run(Engine(workers=2), "test", 0, None, build, lambda _: 0))
     assert inside == {os.getpid()}
     assert os.getpid() not in outside
 
@@ -85,3 +85,21 @@ def test_a_runner_says_what_it_lacks(monkeypatch):
 def test_options_behind_the_dashes_reach_beam():
     pipeline = runners._local_pipeline(Engine(options=["--job_name=mine"]), 1)
     assert pipeline._options.get_all_options()["job_name"] == "mine"
+
+
+@pytest.mark.parametrize("accounted", [4, 6])
+def test_records_that_do_not_arrive_are_an_error(accounted):
+    def build(pipeline, counter):
+        return pipeline | beam.Create([5]) | beam.Map(lambda n, c: c.add(n) or n, counter)
+
+    assert runners.run(Engine(), "test", 0, None, build, lambda n: n) == 5
+    with pytest.raises(DataError, match=f"5 records were read and {accounted} arrived"):
+        runners.run(Engine(), "test", 0, None, build, lambda _: accounted)
+
+
+def test_a_result_that_does_not_arrive_is_an_error():
+    def build(pipeline, _counter):
+        return pipeline | beam.Create([5]) | beam.Filter(lambda n: n > 5)
+
+    with pytest.raises(DataError, match="no result arrived"):
+        runners.run(Engine(), "test", 0, None, build, lambda n: n)

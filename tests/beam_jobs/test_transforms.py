@@ -22,8 +22,8 @@ def read_file(path, layout):
         return [codec.decode(block, layout).batch for block in tfrecord.read(stream, str(path))]
 
 
-def collected(build, workers=1):
-    return runners.collect(runners.Engine(workers=workers), "test", 0, None, build)
+def collected(build, records=0, workers=1):
+    return runners.run(runners.Engine(workers=workers), "test", 0, None, build, lambda _: records)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_read_shards_gives_every_record_with_its_place(files):
         read = pipeline | ReadShards(files, layout, False, counter, augmentable=True)
         return read.batches | beam.Map(lambda b: (b.column(ORDER).to_pylist(), b.column("id").to_pylist())) | beam.combiners.ToList()
 
-    found = {place: i for places, ids in collected(build) for place, i in zip(places, ids, strict=True)}
+    found = {place: i for places, ids in collected(build, 600) for place, i in zip(places, ids, strict=True)}
     expected = {}
     for number, path in enumerate(files):
         ids = [i for batch in read_file(path, layout) for i in batch.column("id").to_pylist()]
@@ -61,7 +61,7 @@ def test_a_bad_record_stops_the_job_or_goes_to_its_own_output(files, tmp_path):
 
     with pytest.raises(DataError, match=r"broken.tfrecord: record 0 at byte 0: the checksum of the data is wrong \(--on-bad-record skip"):
         collected(lambda p, c: build(p, c, False))
-    good, bad = collected(lambda p, c: build(p, c, True))
+    good, bad = collected(lambda p, c: build(p, c, True), 119)
     assert good == 119
     assert [(record.index, record.kind) for record in bad] == [(0, "crc")]
 
@@ -100,9 +100,9 @@ def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
 
     def build(pipeline, _counter):
         sent = pipeline | beam.Create(batches) | beam.FlatMap(lambda b: split_batch(b, layout.partition(b.column("id").to_pylist())))
-        return sent | WriteShards(layout, records, columns, spill) | beam.combiners.ToList()
+        return (sent,) | WriteShards(layout, records, columns, spill) | beam.combiners.ToList()
 
-    return records, sorted(collected(build, workers), key=lambda pair: pair[0]["name"])
+    return records, sorted(collected(build, workers=workers), key=lambda pair: pair[0]["name"])
 
 
 def videos(ids):

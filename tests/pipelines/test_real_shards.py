@@ -60,7 +60,7 @@ def test_the_2017_shards_and_audioset(shared_data, command, tmp_path):
 
 
 def test_books_ids_and_labels(augmented, records):
-    policy, folder = augmented
+    _, folder = augmented
     totals = json.loads((folder / "manifest.json").read_text())["totals"]
     written = {i: (labels, provenance) for i, labels, _, provenance in read(folder.glob("*.tfrecord"))}
     assert totals["read"] == len(records) == totals["kept"] + totals["dropped"]

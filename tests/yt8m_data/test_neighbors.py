@@ -1,12 +1,15 @@
 """Nearest neighbours: equal to brute force in float64, ties by id, whatever the threads and the order of the vectors."""
 
+import faiss
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import neighbors
+from yt8m_data import codec, neighbors, tfrecord
 from yt8m_data.neighbors import nearest
+from yt8m_data.schema import sniff
 
 
 def brute_force(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,16 +62,17 @@ def test_vectors_of_the_real_width(count):
     check(vectors, names(count), np.arange(0, count, 5), 8)
 
 
+@pytest.mark.parametrize("queries_for_products", [1, 1 << 20])
+@pytest.mark.parametrize("distance", [1e-4, 1e-2])
 @pytest.mark.parametrize("count", [40, 600])
-def test_neighbors_far_closer_than_float32_products_tell(count):
-    """Norms of 30 and distances of 1e-4: |x|^2 - 2xy + |y|^2 in float32 is all rounding there."""
+def test_neighbors_far_closer_than_float32_products_tell(monkeypatch, count, distance, queries_for_products):
+    """Norms of 30 and close neighbours: |x|^2 - 2xy + |y|^2 in float32 is rounding there, so FAISS is made to use it, and not to."""
+    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", queries_for_products)
     random = np.random.default_rng(count)
-    centres = random.standard_normal((count // 20, 1024))
-    centres *= 30 / np.linalg.norm(centres, axis=1, keepdims=True)
-    steps = random.standard_normal((count, 1024))
-    steps *= 1e-4 / np.linalg.norm(steps, axis=1, keepdims=True) * random.uniform(0.5, 1, (count, 1))
-    vectors = (np.repeat(centres, 20, axis=0) + steps).astype(np.float32)
-    check(vectors, names(count), np.arange(0, count, 7), 8)
+    centre, steps = random.standard_normal(1024), random.standard_normal((count, 1024))
+    centre *= 30 / np.linalg.norm(centre)
+    steps *= distance / np.linalg.norm(steps, axis=1, keepdims=True)
+    check((centre + steps).astype(np.float32), names(count), np.arange(0, count, 7), 8)
 
 
 @pytest.mark.parametrize("k", [1, 8, 21])
@@ -139,3 +143,19 @@ def test_a_column_of_float64_or_of_strides_will_do():
     wide = np.random.default_rng(4).integers(0, 9, (40, 6))
     check(wide.astype(np.float64), names(40), np.arange(40), 3)
     check(wide.astype(np.float32)[:, ::2], names(40), np.arange(40), 3)
+
+
+@pytest.mark.shared_data
+def test_pools_of_real_videos(shared_data):
+    """Norms from 4 to 36, and pools of 254, 178, 39 and 2 videos."""
+    files = sorted((shared_data / "yt8m-2018-video").glob("*.tfrecord"))[:4]
+    schema, batches = sniff(str(files[0])), []
+    for file in files:
+        with open(file, "rb") as stream:
+            batches += [codec.decode(block, schema).batch for block in tfrecord.read(stream, str(file))]
+    videos = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    vectors = videos.column("mean_rgb").flatten().to_numpy().reshape(-1, 1024)
+    ids, labels = np.array(videos.column("id").to_pylist(), object), videos.column("labels").to_pylist()
+    for label in (0, 1, 10, 100):
+        rows = np.array([row for row, carried in enumerate(labels) if label in carried])
+        check(vectors[rows], ids[rows], np.arange(len(rows))[:10], 8)

@@ -211,7 +211,7 @@ def test_a_group_by_hand():
 
 
 def test_equal_counts_and_the_label_listed_first():
-    """x and y each carry labels 0 and 1, of equal counts, in other orders: for the authors each follows its own, and the pair is used once."""
+    """x and y carry labels 0 and 1, of equal counts, in other orders: the authors' rule parts them, and yet their pair is used once."""
     videos = [Video(b"x", [1, 0], [0.0] * 3, [0.0] * 2), Video(b"y", [0, 1], [1.0] * 3, [1.0] * 2)]
     options = Settings(policy="authors", threshold=50.0)
     plan = make_plan(videos, options)

@@ -63,6 +63,7 @@ LISTS = st.lists(LABELS, max_size=25)
 # --- Against brute force ------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(LISTS)
 def test_label_counts(lists):
     statistics = counted(video_batch(lists))
@@ -74,6 +75,7 @@ def test_label_counts(lists):
     assert statistics.labels_per_record.tolist() == [sizes[k] for k in range(max([0, *sizes]) + 1)]
 
 
+@settings(deadline=None)
 @given(LISTS)
 def test_cooccurrence_against_a_dictionary_of_pairs(lists):
     pairs = Counter((a, b) for labels in lists for a in set(labels) for b in set(labels))
@@ -173,6 +175,7 @@ def splits(draw: st.DrawFn) -> tuple[pa.RecordBatch, list[list[int]]]:
     return video_batch(lists), [[row for row, at in zip(order, workers, strict=True) if at == worker] for worker in range(4)]
 
 
+@settings(deadline=None)
 @given(splits(), st.booleans(), st.booleans())
 def test_merged_parts_equal_one_shot(split, compact, send):
     batch, parts = split
@@ -251,6 +254,7 @@ def test_stats_json():
 FLOATS = st.builds(lambda mantissa, exponent: math.ldexp(mantissa, exponent), st.integers(-(2**53), 2**53), st.integers(-10, 10))
 
 
+@settings(deadline=None)
 @given(st.lists(FLOATS, max_size=40), st.randoms())
 def test_exact_sum_is_fsum_in_any_order(values, random):
     for _ in range(3):
@@ -261,6 +265,7 @@ def test_exact_sum_is_fsum_in_any_order(values, random):
         assert total.value()[0] == math.fsum(values)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(FLOATS, max_size=8), max_size=6))
 def test_exact_sums_merge(parts):
     merged = ExactSum(1)
@@ -272,7 +277,7 @@ def test_exact_sums_merge(parts):
     assert merged.value()[0] == math.fsum(itertools.chain.from_iterable(parts))
 
 
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(st.permutations([1e16, 1.0, -1e16, 2.0**-40, 1e16, -1e16, 3.0]))
 def test_exact_sum_survives_cancellation(values):
     total = ExactSum(2)

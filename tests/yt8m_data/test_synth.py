@@ -26,9 +26,9 @@ def records(folder: Path, entry: dict) -> list[bytes]:
 
 
 def test_the_manifest_agrees_with_the_files(made):
-    spec, folder, manifest = made
+    _, folder, manifest = made
     assert json.loads((folder / "manifest.json").read_text()) == json.loads(json.dumps(manifest))
-    assert sorted(path.name for path in folder.iterdir()) == ["made-%05d-of-00003.tfrecord" % i for i in range(SHARDS)] + ["manifest.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [*(f"made-{i:05d}-of-00003.tfrecord" for i in range(SHARDS)), "manifest.json"]
     assert (manifest["job"], manifest["records"], manifest["num_classes"]) == ("synth", 100, 30)
     assert manifest["spec"]["seed"] == 2
     assert sum(entry["records"] for entry in manifest["shards"]) == 100

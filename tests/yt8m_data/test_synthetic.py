@@ -48,8 +48,8 @@ def test_video_batches_have_the_layout_of_the_2018_release(small):
         [
             pa.field("id", pa.binary(), nullable=False),
             pa.field("labels", pa.list_(pa.int32()), nullable=False),
-            pa.field("mean_rgb", pa.list_(pa.field("item", pa.float32(), nullable=False), 1024), nullable=False),
-            pa.field("mean_audio", pa.list_(pa.field("item", pa.float32(), nullable=False), 128), nullable=False),
+            pa.field("mean_rgb", pa.list_(pa.float32(), 1024), nullable=False),
+            pa.field("mean_audio", pa.list_(pa.float32(), 128), nullable=False),
         ]
     )
     for batch in batches(small, 0, 300):
