@@ -1,8 +1,8 @@
 """GroupBatches, the one shuffle of features: (partition, batch) pairs -> (partition, batches).
 
-On a service runner it is Beam's GroupByKey. FnApiRunner would hold all of it in memory, and with several worker processes it has been seen to
-lose elements between stages under load. So a local run spills instead: whoever makes a batch writes it to an Arrow IPC file of its partition,
-in the same stage, and when all is written the next stage reads whole partitions back. No batch passes through the runner.
+On a service runner it is Beam's GroupByKey. FnApiRunner would hold all of it in memory, and with several worker processes it has been
+seen to lose elements between stages under load. So a local run spills instead: whoever makes a batch writes it to an Arrow IPC file of its
+partition, in the same stage, and when all is written the next stage reads whole partitions back. No batch passes through the runner.
 """
 
 import os

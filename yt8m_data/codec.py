@@ -44,10 +44,10 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
         found = _locate(data, starts, ends, schema, provenance)
         refused.add(found.odd, "parse", "one of its keys has several byte strings where one is wanted")
 
-    columns = [_ids(found, schema, refused), _labels(found, schema, refused)]
-    for feature in schema.features:
-        columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, refused))
     target = schema.arrow
+    columns = [_ids(found, schema, refused), _labels(found, schema, target.field("labels").type, refused)]
+    for feature in schema.features:
+        columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, target.field(feature.name).type, refused))
     if provenance:
         columns += [_provenance(found, column, refused) for column in PROVENANCE]
         target = pa.schema([*target, *PROVENANCE])
@@ -97,15 +97,25 @@ class _Found:
 def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Schema, provenance: bool) -> _Found:
     odd = np.zeros(len(starts), bool)
     first, first_end, second, second_end = wire.message_parts(data, starts, ends, odd)
-    names = [feature.name for feature in schema.features]
-    keys = [schema.id_key, schema.labels_key, *(names if schema.kind == "video" else ()), *(PROVENANCE.names if provenance else ())]
-    found = _Found(data, wire.features(data, first, first_end, [key.encode() for key in keys], odd), odd)
+    found = _Found(data, wire.features(data, first, first_end, _keys(schema, provenance), odd), odd)
     if schema.kind == "frame":
-        lists = wire.feature_lists(data, second, second_end, [name.encode() for name in names], odd)
+        lists = wire.feature_lists(data, second, second_end, [feature.name.encode() for feature in schema.features], odd)
         for feature in schema.features:
             runs = zip(*(x.tolist() for x in lists[feature.name.encode()]), strict=True)
             found.frames[feature.name] = [wire.frames(data, start, length, feature.size) for start, length in runs]
     return found
+
+
+def _keys(schema: Schema, provenance: bool) -> tuple[wire.Key, ...]:
+    """The keys of a record's context."""
+    keys = [wire.Key(schema.id_key.encode(), wire.BYTES), wire.Key(schema.labels_key.encode(), wire.INT64)]
+    if schema.kind == "video":
+        keys += [wire.Key(feature.name.encode(), wire.FLOAT, 4 * feature.size) for feature in schema.features]
+    if provenance:
+        for column in PROVENANCE:
+            is_text = pa.types.is_binary(column.type)
+            keys.append(wire.Key(column.name.encode(), *((wire.BYTES,) if is_text else (wire.FLOAT, 4))))
+    return tuple(keys)
 
 
 def _rewrite(block: RecordBlock, schema: Schema, odd: np.ndarray, refused: _Refused) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -145,7 +155,7 @@ def _ids(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
     return _binary(found.data, values, absent)
 
 
-def _labels(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
+def _labels(found: _Found, schema: Schema, column: pa.DataType, refused: _Refused) -> pa.Array:
     """The label lists, list<int32>; empty where a record has none."""
     lists = found.context[schema.labels_key.encode()]
     not_integers = f"{schema.labels_key!r} is not a list of integers"
@@ -154,16 +164,16 @@ def _labels(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
     values, counts, malformed = wire.varints(wire.concatenate(found.data, lists.starts, lengths), lengths)
     if malformed.any():  # a run that does not end spoils the one behind it: leave it out and read the others again
         refused.add(malformed, "label", not_integers)
-        return _labels(found, schema, refused)
-    outside = np.flatnonzero((values < 0) | (values >= schema.num_classes))
+        return _labels(found, schema, column, refused)
+    outside = np.flatnonzero(values.view(np.uint64) >= schema.num_classes)  # a negative one is huge as well
     for place in outside.tolist():
         row = int(np.searchsorted(np.cumsum(counts), place, side="right"))
         reason = f"label {values[place]} is outside 0..{schema.num_classes - 1}; --num-classes gives the true number of classes"
         refused.add_row(row, "label", reason)
-    return pa.ListArray.from_arrays(_offsets(counts), values.astype(np.int32))
+    return pa.ListArray.from_arrays(_offsets(counts), values.astype(np.int32), type=column)
 
 
-def _vectors(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
+def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:
     """A video-level feature, fixed_size_list<float32>."""
     values = found.context[feature.name.encode()]
     wrong = (values.kind != wire.FLOAT) | (values.lengths != 4 * feature.size)
@@ -178,10 +188,10 @@ def _vectors(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
     with np.errstate(invalid="ignore"):
         sums = vectors @ np.zeros(feature.size, np.float32)  # 0 * x is 0, unless x is infinite or NaN
     refused.add(~np.isfinite(sums), "not finite", f"{feature.name!r} has a value that is not finite")
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), feature.size)
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=column)
 
 
-def _frames(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
+def _frames(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:
     """A frame-level feature, list<fixed_size_binary>; it must have as many frames as the first one."""
     reference = next(iter(found.frames.values()))
     kept = []
@@ -195,7 +205,7 @@ def _frames(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
         kept.append(np.empty((0, feature.size), np.uint8) if video is None else video)
     frames = np.concatenate(kept) if kept else np.empty((0, feature.size), np.uint8)
     values = pa.Array.from_buffers(pa.binary(feature.size), len(frames), [None, pa.py_buffer(frames)])
-    return pa.ListArray.from_arrays(_offsets(np.array([len(video) for video in kept], np.int64)), values)
+    return pa.ListArray.from_arrays(_offsets(np.array([len(video) for video in kept], np.int64)), values, type=column)
 
 
 def _provenance(found: _Found, column: pa.Field, refused: _Refused) -> pa.Array:
@@ -255,24 +265,18 @@ def _encode_messages(entries: dict[str, Sequence[_Buffer]], tag: bytes, count: i
     return records
 
 
-def _entry(key: str, *tags: bytes) -> wire.Prefixes:
-    """Prefixes of a map entry: key, then value, within which the messages of `tags` enclose the payload."""
-    name = key.encode()
-    return wire.Prefixes(b"\x0a", b"\x0a" + wire.encode_varint(len(name)) + name + b"\x12", *tags)
-
-
 def _encode_strings(column: pa.Array, key: str) -> list[bytes]:
-    prefixes = _entry(key, b"\x0a", b"\x0a")
+    prefixes = wire.entry_prefixes(key.encode(), b"\x0a", b"\x0a")
     return [b"" if value is None else prefixes[len(value)] + value for value in column.to_pylist()]
 
 
 def _encode_numbers(column: pa.Array, key: str) -> list[bytes]:
-    prefix = _entry(key, b"\x12", b"\x0a")[4]
+    prefix = wire.entry_prefixes(key.encode(), b"\x12", b"\x0a")[4]
     return [b"" if value is None else prefix + struct.pack("<f", value) for value in column.to_pylist()]
 
 
 def _encode_labels(column: pa.ListArray, key: str) -> list[bytes]:
-    prefixes, empty = _entry(key, b"\x1a", b"\x0a"), _entry(key, b"\x1a")[0]
+    prefixes, empty = wire.entry_prefixes(key.encode(), b"\x1a", b"\x0a"), wire.entry_prefixes(key.encode(), b"\x1a")[0]
     values = [_label_bytes(label) for label in column.flatten().to_pylist()]
     ends = np.cumsum(column.value_lengths().to_numpy()).tolist()
     encoded = []
@@ -288,7 +292,7 @@ def _label_bytes(label: int) -> bytes:
 
 
 def _encode_vectors(column: pa.FixedSizeListArray, feature: Feature) -> list[memoryview]:
-    prefix = np.frombuffer(_entry(feature.name, b"\x12", b"\x0a")[4 * feature.size], np.uint8)
+    prefix = np.frombuffer(wire.entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size], np.uint8)
     vectors = column.flatten().to_numpy().astype("<f4", copy=False).view(np.uint8).reshape(-1, 4 * feature.size)
     entries = np.hstack([np.broadcast_to(prefix, (len(vectors), len(prefix))), vectors])
     data, size = entries.reshape(-1).data, entries.shape[1]
@@ -300,7 +304,7 @@ def _encode_frames(column: pa.ListArray, feature: Feature) -> list[bytes]:
     frames = column.flatten()
     codes = np.frombuffer(frames.buffers()[1], np.uint8)[frames.offset * feature.size :][: len(frames) * feature.size]
     matrix = np.hstack([np.broadcast_to(header, (len(frames), len(header))), codes.reshape(-1, feature.size)])
-    prefixes = _entry(feature.name)
+    prefixes = wire.entry_prefixes(feature.name.encode())
     encoded, at = [], 0
     for count in column.value_lengths().to_pylist():
         payload = matrix[at : at + count].tobytes()

@@ -12,16 +12,17 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 
+from yt8m_data import wire
 from yt8m_data.errors import BadRecord
 
-BLOCK_BYTES = 8 << 20  # large enough that a block's fixed cost vanishes: half of it costs 15 % of the speed, twice of it gains nothing
+BLOCK_BYTES = 8 << 20  # large enough that a block's fixed cost vanishes: half of it costs 10 % of the speed, twice of it gains 5 %
 MAX_RECORD_BYTES = 1 << 30  # no record of these formats comes near; a larger claim is a rotten header, not a reason to allocate
 
 _WRITE_BYTES = 1 << 20  # a call of the system per record would cost as much as the checksum
 
 _HEADER = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
-_FRAME_BYTES = _HEADER.size + _CRC.size
+_HEADER_BYTES, _CRC_BYTES = _HEADER.size, _CRC.size
 
 # Why a file cannot be read on: the kind of the bad record and its reason.
 _Fault = tuple[str, str]
@@ -40,7 +41,7 @@ class RecordBlock:
     """Consecutive records of one file, undecoded: record i is `data[starts[i]:ends[i]]`.
 
     Attributes:
-      data: uint8, the bytes of the block, framing included.
+      data: uint8, the bytes of the block, framing included; gone when `read` is asked for the next block.
       starts, ends: int64 [N].
       indices: int64 [N], the records' positions in the file; a record with a bad checksum is missing.
       offset: the position of `data[0]` in the file.
@@ -65,31 +66,43 @@ class RecordBlock:
 
     def bad_record(self, row: int, kind: str, reason: str) -> BadRecord:
         """Describe what is wrong with record `row`."""
-        return BadRecord(self.name, int(self.indices[row]), self.offset + int(self.starts[row]) - _HEADER.size, kind, reason)
+        return BadRecord(self.name, int(self.indices[row]), self.offset + int(self.starts[row]) - _HEADER_BYTES, kind, reason)
 
 
 def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
     """Read a file block by block, checking both checksums of every record.
 
+    A block holds the whole records of the next `block_bytes`, or one larger record. All blocks lie in one buffer, as fresh pages cost more
+    than reading into them: when the next block is asked for, the one before loses its `data`.
+
     Which records share a block depends on the file and `block_bytes` alone. A record whose data fails its checksum is reported in
     `RecordBlock.bad` and passed over. A header that fails, or a record that ends past the file, ends the file: where the next record
     starts is unknown, so the remaining bytes are reported as lost.
     """
-    offset = index = 0
-    while True:
-        data, starts, used, fault = _read_block(stream, block_bytes)
-        block = _verify(data, starts, name, index, offset)
-        index += len(starts)
+    buffer = np.empty(block_bytes, np.uint8)
+    have = offset = index = 0
+    while have := _fill(stream, buffer, have):
+        bounds, checksums, fault = _scan(buffer[:have])
+        used = bounds[-1]
+        if fault is None and used < have < len(buffer):
+            fault = _TRUNCATED
+        if fault is None and not used:  # a record larger than a block
+            buffer = np.concatenate((buffer, np.empty_like(buffer)))
+            continue
+        block = _verify(buffer[:used], bounds, checksums, name, index, offset)
+        index += len(checksums)
+        offset += used
         if fault:
             kind, reason = fault
-            lost = len(data) - used + _count_rest(stream)
-            reason = f"{reason}; {lost} bytes from here to the end of the file are lost"
-            block.bad.append(BadRecord(name, index, offset + used, kind, reason))
+            reason = f"{reason}; {have - used + _count_rest(stream)} bytes from here to the end of the file are lost"
+            block.bad.append(BadRecord(name, index, offset, kind, reason))
         if len(block) or block.bad:
             yield block
-        if fault or not len(data):
+        if fault:
             return
-        offset += len(data)
+        del block.data  # whoever kept the block is not to find other records in it
+        have -= used
+        buffer[:have] = buffer[used : used + have]
 
 
 def write(stream: BinaryIO, records: Iterable[bytes]) -> int:
@@ -104,7 +117,7 @@ def write(stream: BinaryIO, records: Iterable[bytes]) -> int:
             packed = struct.pack("<Q", length)
             header = headers[length] = packed + _CRC.pack(masked_crc(packed))
         pieces += (header, record, _CRC.pack(masked_crc(record)))
-        pending += length + _FRAME_BYTES
+        pending += _HEADER_BYTES + length + _CRC_BYTES
         if pending >= _WRITE_BYTES:
             stream.write(b"".join(pieces))
             pieces.clear()
@@ -113,73 +126,52 @@ def write(stream: BinaryIO, records: Iterable[bytes]) -> int:
     return written + pending
 
 
-def _read_block(stream: BinaryIO, block_bytes: int) -> tuple[np.ndarray, list[int], int, _Fault | None]:
-    """Read at least `block_bytes` and on to the end of a record: the bytes, each record's start of data, the bytes they fill, the fault."""
-    buffer = np.empty(block_bytes + block_bytes // 8, np.uint8)  # room for the record that stands across the end
-    have = _fill(stream, buffer, 0, block_bytes)
-    starts, used, fault = _scan(buffer, 0, have)
-    while fault is None and used < have:
-        want = used + _HEADER.size
-        if want <= have:
-            want = used + _FRAME_BYTES + _HEADER.unpack_from(buffer.data, used)[0]
-        if want > len(buffer):
-            buffer = np.concatenate((buffer[:have], np.empty(want - have, np.uint8)))
-        have = _fill(stream, buffer, have, want)
-        if have < want:
-            fault = _TRUNCATED
-        else:
-            more, used, fault = _scan(buffer, used, have)
-            starts += more
-    return buffer[:have], starts, used, fault
-
-
-def _fill(stream: BinaryIO, buffer: np.ndarray, start: int, end: int) -> int:
-    """Read into `buffer[start:end]`; return where the bytes end, which is before `end` only at the end of the file."""
+def _fill(stream: BinaryIO, buffer: np.ndarray, have: int) -> int:
+    """Read on into `buffer[have:]`; return where the bytes end, which is before the end of the buffer only at the end of the file."""
     view = buffer.data
-    while start < end and (count := stream.readinto(view[start:end])):  # type: ignore[attr-defined]
-        start += count
-    return start
+    while have < len(buffer) and (count := stream.readinto(view[have:])):  # type: ignore[attr-defined]
+        have += count
+    return have
 
 
-def _scan(buffer: np.ndarray, pos: int, end: int) -> tuple[list[int], int, _Fault | None]:
-    """Find the whole records in `buffer[pos:end]`: where the data of each starts, where the last one ends, what is wrong behind it."""
-    starts: list[int] = []
-    view = buffer.data
+def _scan(data: np.ndarray) -> tuple[list[int], list[int], _Fault | None]:
+    """Find the whole records in `data`, which begins with one.
+
+    Returns the bounds of the N records (N + 1 numbers, from 0), the checksums of their data, and what is wrong behind the last.
+    """
+    bounds, checksums = [0], []
     known: dict[int, int] = {}  # records of one kind share few lengths, so most headers have been checked before
-    while pos + _HEADER.size <= end:
-        length, crc = _HEADER.unpack_from(view, pos)
+    view, size, end = data.data, len(data), 0
+    unpack, checksum = _HEADER.unpack_from, google_crc32c.value  # names to look up once, not once per record
+    while end + _HEADER_BYTES <= size:
+        length, crc = unpack(view, end)
         if known.get(length) != crc:
-            if masked_crc(bytes(view[pos : pos + 8])) != crc:
-                return starts, pos, _BAD_HEADER
+            if masked_crc(bytes(view[end : end + 8])) != crc:
+                return bounds, checksums, _BAD_HEADER
             if length > MAX_RECORD_BYTES:
-                return starts, pos, ("header", f"a length of {length} bytes is more than any record has")
+                return bounds, checksums, ("header", f"a length of {length} bytes is more than any record has")
             known[length] = crc
-        if pos + _FRAME_BYTES + length > end:
+        start = end + _HEADER_BYTES
+        stop = start + length
+        end = stop + _CRC_BYTES
+        if end > size:
             break
-        starts.append(pos + _HEADER.size)
-        pos += _FRAME_BYTES + length
-    return starts, pos, None
+        checksums.append(checksum(data[start:stop]))  # the bytes of an array are read in place, those of a memoryview are not
+        bounds.append(end)
+    return bounds, checksums, None
 
 
-def _verify(data: np.ndarray, starts: list[int], name: str, first_index: int, offset: int) -> RecordBlock:
-    """Check the data checksum of every record of a block, and leave out those that fail."""
-    begin = np.array(starts, np.int64)
-    end = begin + _little_endian(data, begin - _HEADER.size)
-    view = data.data
-    crc = np.array([google_crc32c.value(bytes(view[a:b])) for a, b in zip(starts, end.tolist(), strict=True)], np.uint32)
-    good = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8) == _little_endian(data, end)
+def _verify(data: np.ndarray, bounds: list[int], checksums: list[int], name: str, first_index: int, offset: int) -> RecordBlock:
+    """Compare the checksums of the records with those in the file, and leave out the records that fail."""
+    edges, crc = np.array(bounds), np.array(checksums, np.uint32)
+    starts, ends = edges[:-1] + _HEADER_BYTES, edges[1:] - _CRC_BYTES
+    good = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8) == wire.gather(data, ends, _CRC_BYTES).view("<u4")[:, 0]
     bad = [
-        BadRecord(name, first_index + row, offset + starts[row] - _HEADER.size, "crc", "the checksum of the data is wrong")
+        BadRecord(name, first_index + row, offset + bounds[row], "crc", "the checksum of the data is wrong")
         for row in np.flatnonzero(~good).tolist()
     ]
-    indices = first_index + np.arange(len(begin))
-    return RecordBlock(data, begin[good], end[good], indices[good], offset, name, bad)
-
-
-def _little_endian(data: np.ndarray, pos: np.ndarray) -> np.ndarray:
-    """Read four bytes at each position as one number: int64 [N]; the lengths of records fit, by MAX_RECORD_BYTES."""
-    windows = np.ndarray((max(len(data) - 3, 0), 4), np.uint8, data, strides=(1, 1))  # four bytes from every place
-    return windows[pos].view("<u4")[:, 0].astype(np.int64)
+    indices = first_index + np.arange(len(starts))
+    return RecordBlock(data, starts[good], ends[good], indices[good], offset, name, bad)
 
 
 def _count_rest(stream: BinaryIO) -> int:

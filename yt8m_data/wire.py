@@ -3,6 +3,9 @@
 The walk knows one layout, that of every writer in use: lengths of up to five bytes, map entries of key then value, one value or one packed
 run per list. A message laid out otherwise is legal, and reported as odd: the caller takes the slow path for it.
 
+What stands before the values of a key depends on the key and on their size alone, and few sizes come up. So most entries are read by
+looking their first bytes up in a book of such headers, and only the others tag by tag.
+
     Example  = features: Features                          SequenceExample = context: Features, feature_lists: FeatureLists
     Features = map<string, Feature>                        FeatureLists    = map<string, FeatureList>
     Feature  = bytes_list 1 | float_list 2 | int64_list 3  FeatureList     = repeated Feature
@@ -17,7 +20,17 @@ import numpy as np
 BYTES, FLOAT, INT64 = 0x0A, 0x12, 0x1A  # tags of the three kinds inside a Feature
 FIELD_1, FIELD_2 = 0x0A, 0x12  # tags of the length-delimited fields 1 and 2
 
-_NOWHERE = -(1 << 40)  # an end that no check accepts
+_LISTED = 256  # a header is in the book for values of fewer bytes than that: longer ids or label lists are rare
+
+_NOWHERE = -(1 << 40)  # as an end, one that no check accepts
+
+
+class Key(NamedTuple):
+    """A key to look for, and what it usually holds: the kind, and the size in bytes where it is always the same. All else is found too."""
+
+    name: bytes
+    kind: int
+    size: int | None = None
 
 
 class Values(NamedTuple):
@@ -60,45 +73,30 @@ def message_parts(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, odd:
     return first, first_end, np.where(alone, first_end, second), ends
 
 
-def map_entries(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, odd: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Walk the entries of N maps side by side: the first of each, then the second of each, and so on.
+def features(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: tuple[Key, ...], odd: np.ndarray) -> dict[bytes, Values]:
+    """Find the values of `keys` in N `Features` messages, `buffer[starts[i]:ends[i]]`; mark what is laid out otherwise in `odd` (bool [N]).
 
-    Yields `rows, key_start, key_end, value_start, value_end`, the rows being those that have such an entry. Rows that are laid out
-    otherwise are marked in `odd` (bool [N]) and left.
+    The maps are walked side by side: the first entry of each, then the second of each, and so on. The last entry of a key counts.
     """
-    pos = starts.copy()
-    rows = np.flatnonzero((pos < ends) & ~odd)
+    book, count = _header_book(keys), len(starts)
+    kinds, places, lengths = (np.zeros((len(keys) + 1) * count, dtype) for dtype in (np.uint8, np.int64, np.int64))  # + 1: other keys
+    rows = np.flatnonzero((starts < ends) & ~odd)
+    pos, limit = starts[rows], ends[rows]
     while rows.size:
-        entry, entry_end = delimited(buffer, pos[rows], FIELD_1)
-        key, key_end = delimited(buffer, entry, FIELD_1)
-        value, value_end = delimited(buffer, key_end, FIELD_2)
-        good = (entry_end <= ends[rows]) & (key_end >= key) & (value_end >= value) & (value_end == entry_end)
-        if not good.all():
-            odd[rows[~good]] = True
-            rows, key, key_end, value, value_end = (x[good] for x in (rows, key, key_end, value, value_end))
-        yield rows, key, key_end, value, value_end
-        pos[rows] = value_end
-        rows = rows[(pos[rows] < ends[rows]) & ~odd[rows]]
-
-
-def features(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: list[bytes], odd: np.ndarray) -> dict[bytes, Values]:
-    """Find the values of `keys` in N `Features` messages, `buffer[starts[i]:ends[i]]`; mark what is laid out otherwise in `odd`."""
-    count = len(starts)
-    found = {key: Values(np.zeros(count, np.uint8), np.zeros(count, np.int64), np.zeros(count, np.int64)) for key in keys}
-    for rows, key, key_end, value, value_end in map_entries(buffer, starts, ends, odd):
-        kind = buffer.take(value, mode="clip")
-        items, items_end = delimited(buffer, value, None)
-        data, data_end = delimited(buffer, items, FIELD_1)
-        unset, empty = value == value_end, items == items_end
-        known = (kind == BYTES) | (kind == FLOAT) | (kind == INT64)
-        good = unset | (known & (items_end == value_end) & (empty | (data_end == items_end)))
-        kind = np.where(unset, 0, kind)
-        length = np.where(unset | empty, 0, data_end - data)
-        for name, match in _matches(buffer, key, key_end - key, keys):
-            values, at = found[name], rows[match]
-            odd[at[~good[match]]] = True  # what a key that nobody asked for holds does not matter
-            values.kind[at], values.starts[at], values.lengths[at] = kind[match], data[match], length[match]
-    return found
+        header = book.find(buffer, pos)
+        key, kind, length = book.key[header], book.kind[header], book.length[header]
+        start = pos + book.width[header]
+        end = start + length
+        rest = np.flatnonzero(end > limit)
+        if rest.size:
+            key[rest], kind[rest], start[rest], length[rest], end[rest], strange = _feature(buffer, pos[rest], limit[rest], keys)
+            odd[rows[rest[strange]]] = True
+        at = key * count + rows
+        kinds[at], places[at], lengths[at] = kind, start, length
+        more = end < limit
+        rows, pos, limit = rows[more], end[more], limit[more]
+    columns = (x.reshape(len(keys) + 1, count) for x in (kinds, places, lengths))
+    return {key.name: Values(*parts) for key, *parts in zip(keys, *columns, strict=False)}
 
 
 def feature_lists(
@@ -107,22 +105,104 @@ def feature_lists(
     """Find the `FeatureList` messages of `keys` in N `FeatureLists` messages: starts and lengths, int64 [N]; length 0 where absent."""
     count = len(starts)
     found = {key: (np.zeros(count, np.int64), np.zeros(count, np.int64)) for key in keys}
-    for rows, key, key_end, value, value_end in map_entries(buffer, starts, ends, odd):
-        for name, match in _matches(buffer, key, key_end - key, keys):
-            found[name][0][rows[match]] = value[match]
-            found[name][1][rows[match]] = (value_end - value)[match]
+    rows = np.flatnonzero((starts < ends) & ~odd)
+    pos, limit = starts[rows], ends[rows]
+    while rows.size:
+        key, key_end, value, end, strange = _entry(buffer, pos, limit)
+        odd[rows[strange]] = True
+        for number, match in _matches(buffer, key, key_end - key, keys):
+            at, length = found[keys[number]]
+            at[rows[match]], length[rows[match]] = value[match], (end - value)[match]
+        more = end < limit
+        rows, pos, limit = rows[more], end[more], limit[more]
     return found
 
 
-def _matches(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray, keys: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Yield each key that stands at some of the places, with the indices of those places."""
-    for key in keys:
+def _entry(buffer: np.ndarray, pos: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Read a map entry at each place: start and end of the key, of the value, and which are strange (these end at their limit)."""
+    entry, entry_end = delimited(buffer, pos, FIELD_1)
+    key, key_end = delimited(buffer, entry, FIELD_1)
+    value, value_end = delimited(buffer, key_end, FIELD_2)
+    good = (entry_end <= limit) & (key_end >= key) & (value_end >= value) & (value_end == entry_end)
+    return key, key_end, value, np.where(good, value_end, limit), ~good
+
+
+def _feature(buffer: np.ndarray, pos: np.ndarray, limit: np.ndarray, keys: tuple[Key, ...]) -> tuple[np.ndarray, ...]:
+    """Read a map entry that holds a Feature at each place, field by field.
+
+    Returns the number of the key (len(keys) for any other), the kind, start and length of the values, the end, and which are strange.
+    """
+    key, key_end, value, end, strange = _entry(buffer, pos, limit)
+    kind = buffer.take(value, mode="clip")
+    items, items_end = delimited(buffer, value, None)
+    data, data_end = delimited(buffer, items, FIELD_1)
+    unset, empty = value == end, items == items_end
+    known = (kind == BYTES) | (kind == FLOAT) | (kind == INT64)
+    good = unset | (known & (items_end == end) & (empty | (data_end == items_end)))
+    number = np.full(len(pos), len(keys))
+    for wanted, match in _matches(buffer, key, key_end - key, [key.name for key in keys]):
+        number[match] = wanted
+        strange[match] |= ~good[match]  # what a key that nobody asked for holds does not matter
+    length = np.where(unset | empty | strange, 0, data_end - data)
+    return number, np.where(unset, 0, kind), data, length, np.where(strange, limit, end), strange
+
+
+class _HeaderBook:
+    """What map entries usually begin with, up to their values: the encoder's own headers, for every key and size.
+
+    A header is looked up by its first eight bytes, and compared in full. Number 0 is no header: it ends beyond every limit.
+
+    Attributes:
+      key, kind, width, length: per header, the number of its key, the kind of the values, the bytes of the header, those of the values.
+    """
+
+    def __init__(self, keys: tuple[Key, ...]) -> None:
+        headers: dict[bytes, tuple[bytes, int, int, int, int]] = {}
+        for number, key in sorted(
+            enumerate(keys), key=lambda item: item[1].size is not None
+        ):  # of two that begin alike, the fixed size stays
+            prefixes = entry_prefixes(key.name, bytes([key.kind]), b"\x0a")
+            for length in range(_LISTED) if key.size is None else [key.size]:
+                text = prefixes[length]
+                headers[text[:8]] = (text, number, key.kind, len(text), length)
+        texts, *columns = zip((b"", 0, 0, 0, -_NOWHERE), *headers.values(), strict=True)
+        self.key, self.kind, self.width, self.length = (np.array(column, np.int64) for column in columns)
+        size = -(-max(map(len, texts)) // 8) * 8
+        self.text = np.array([np.frombuffer(text.ljust(size, b"\0"), "<u8") for text in texts])
+        self.mask = np.array([np.frombuffer((b"\xff" * len(text)).ljust(size, b"\0"), "<u8") for text in texts])
+        self.order = np.argsort(self.text[:, 0])
+        self.first = self.text[self.order, 0]
+
+    def find(self, buffer: np.ndarray, pos: np.ndarray) -> np.ndarray:
+        """Return the number of the header at each place: int64 [N]."""
+        size = self.text.itemsize * self.text.shape[1]
+        last = len(buffer) - size
+        if last < 0:
+            return np.zeros(len(pos), np.int64)
+        begin = gather(buffer, np.minimum(pos, last), size)
+        for row in np.flatnonzero(pos > last).tolist():  # the last entry of a block may be shorter than the longest header
+            begin[row, : len(buffer) - pos[row]] = buffer[pos[row] :]
+        found = begin.view("<u8")
+        header = self.order.take(np.searchsorted(self.first, found[:, 0], side="right") - 1)  # first[0] is 0: no word is below it
+        differing = (found & self.mask.take(header, axis=0)) ^ self.text.take(header, axis=0)
+        header[functools.reduce(np.bitwise_or, differing.T) != 0] = 0  # any(axis=1) takes three times as long as all of this
+        return header
+
+
+@functools.cache
+def _header_book(keys: tuple[Key, ...]) -> _HeaderBook:
+    return _HeaderBook(keys)
+
+
+def _matches(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray, keys: list[bytes]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the number of each key that stands at some of the places, with the indices of those places."""
+    for number, key in enumerate(keys):
         at = np.flatnonzero(lengths == len(key))
         if at.size:
             text = buffer.take(starts[at, None] + np.arange(len(key)), mode="clip")
             at = at[(text == np.frombuffer(key, np.uint8)).all(axis=1)]
         if at.size:
-            yield key, at
+            yield number, at
 
 
 def gather(buffer: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
@@ -173,6 +253,11 @@ def frame_header(size: int) -> bytes:
     return Prefixes(b"\x0a", b"\x0a", b"\x0a")[size]
 
 
+def entry_prefixes(key: bytes, *tags: bytes) -> Prefixes:
+    """Prefixes of a map entry: key, then value, within which the messages of `tags` enclose the payload."""
+    return Prefixes(b"\x0a", b"\x0a" + encode_varint(len(key)) + key + b"\x12", *tags)
+
+
 def encode_varint(value: int) -> bytes:
     """Encode a number from 0 up."""
     groups = []
@@ -189,15 +274,19 @@ def varints(data: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarr
     bytes, or one that does not end where its run does.
     """
     last = data < 0x80
-    run_ends = np.cumsum(lengths)
-    malformed = np.zeros(len(lengths), bool)
-    filled = np.flatnonzero(lengths)
-    malformed[filled] = ~last[run_ends[filled] - 1]
     ends = np.flatnonzero(last)
-    begins = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
-    place = np.arange(len(data)) - np.repeat(begins, np.diff(np.concatenate((begins, [len(data)])))) if ends.size else np.arange(len(data))
-    run_of_end = np.searchsorted(run_ends, ends, side="right")
-    malformed[run_of_end[ends - begins >= 10]] = True
-    bits = (data & 0x7F).astype(np.int64) << np.minimum(7 * place, 63)
-    values = np.add.reduceat(bits, begins) if ends.size else np.zeros(0, np.int64)
-    return values, np.bincount(run_of_end, minlength=len(lengths)), malformed
+    begins = np.concatenate(([0], ends + 1))[:-1]
+    width = ends - begins + 1
+    values = (data[begins] & 0x7F).astype(np.int64)
+    for place in range(1, 10):
+        longer = np.flatnonzero(width > place)
+        if not longer.size:
+            break
+        values[longer] |= (data[begins[longer] + place] & 0x7F).astype(np.int64) << 7 * place
+
+    run_ends = np.cumsum(lengths)
+    before = np.concatenate(([0], np.cumsum(last)))
+    counts = before[run_ends] - before[run_ends - lengths]
+    malformed = (lengths > 0) & ~np.concatenate(([True], last))[run_ends]
+    malformed[np.searchsorted(run_ends, ends[width > 10], side="right")] = True
+    return values, counts, malformed

@@ -122,17 +122,28 @@ def test_blocks_do_not_depend_on_how_the_stream_delivers(records, block_bytes, s
 
 
 @given(records_of_a_file, block_sizes)
-def test_a_block_is_as_large_as_asked_for_and_ends_with_a_record(records, block_bytes):
+def test_a_block_holds_whole_records_and_as_many_as_fit(records, block_bytes):
     data = framed(records)
+    bounds = np.cumsum([0, *(len(record) + 16 for record in records)]).tolist()
     end = 0
     for block in tfrecord.read(io.BytesIO(data), "shard", block_bytes):
         assert block.offset == end
         assert block.data.tobytes() == data[end : end + len(block.data)]
-        last = int(block.starts[-1]) - 12
-        assert last < block_bytes  # without its last record it would be too small
         end += len(block.data)
-        assert len(block.data) >= block_bytes or end == len(data)
+        assert bounds.index(end) == block.indices[-1] + 1
+        assert end == len(data) or bounds[block.indices[-1] + 2] - block.offset > block_bytes
+        assert len(block.data) <= max(block_bytes, 2 * max(np.diff(bounds)))
     assert end == len(data)
+
+
+def test_a_block_is_gone_when_the_next_one_is_asked_for():
+    blocks = tfrecord.read(io.BytesIO(framed([b"a" * 50, b"b" * 50, b"c" * 50])), "shard", 70)
+    first = next(blocks)
+    assert first.record(0) == b"a" * 50
+    second = next(blocks)
+    assert second.record(0) == b"b" * 50
+    with pytest.raises(AttributeError, match="data"):
+        first.record(0)
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=30), block_sizes)

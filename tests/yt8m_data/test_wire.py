@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from yt8m_data import wire
 
-KEYS = [b"id", b"labels", b"mean_rgb"]
+KEYS = (wire.Key(b"id", wire.BYTES), wire.Key(b"labels", wire.INT64), wire.Key(b"mean_rgb", wire.FLOAT, 40))
+NAMES = [key.name for key in KEYS]
 lengths_of_varints = st.one_of(st.integers(0, 300), st.integers(0, 2**35 - 1))
 
 
@@ -153,7 +154,7 @@ plain_features = st.one_of(
 )
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from([*KEYS, b"ID", b"other", b""]), plain_features), max_size=6), max_size=6))
+@given(st.lists(st.lists(st.tuples(st.sampled_from([*NAMES, b"ID", b"other", b""]), plain_features), max_size=6), max_size=6))
 def test_features_of_the_usual_layout_are_found(messages):
     """Any keys in any order, unknown ones among them; the last entry of a key counts."""
     buffer, starts, ends = buffer_of([b"".join(entry(key, laid) for key, (_, _, laid) in message) for message in messages])
@@ -162,7 +163,7 @@ def test_features_of_the_usual_layout_are_found(messages):
     assert not odd.any()
     for row, message in enumerate(messages):
         last = dict(message)
-        for key in KEYS:
+        for key in NAMES:
             kind, payload, _ = last.get(key, (0, b"", b""))
             start, length = found[key].starts[row], found[key].lengths[row]
             assert (found[key].kind[row], length) == (kind, len(payload))
@@ -219,7 +220,7 @@ def test_lengths_need_not_be_minimal(padding):
 @given(st.lists(st.binary(max_size=60), max_size=5), st.data())
 def test_whatever_is_not_odd_lies_within_its_message(messages, data):
     """Arbitrary bytes, and usual messages with a byte changed: nothing raises, and no value reaches over the end of its own message."""
-    usual = b"".join(entry(key, field(kind, field(1, bytes(8)))) for kind, key in enumerate(KEYS, 1))
+    usual = b"".join(entry(key, field(kind, field(1, bytes(8)))) for kind, key in enumerate(NAMES, 1))
     broken = bytearray(usual)
     broken[data.draw(st.integers(0, len(usual) - 1))] = data.draw(st.integers(0, 255))
     buffer, starts, ends = buffer_of([*messages, bytes(broken)])
@@ -229,6 +230,46 @@ def test_whatever_is_not_odd_lies_within_its_message(messages, data):
         filled = ~odd & (values.lengths != 0)
         assert (values.starts[filled] >= starts[filled]).all()
         assert (values.starts[filled] + values.lengths[filled] <= ends[filled]).all()
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from([*NAMES, b"other"]), plain_features), max_size=4), min_size=1, max_size=5), st.data())
+def test_the_book_of_headers_changes_nothing(messages, data):
+    """Walking every entry tag by tag gives the same, for messages of which one has a byte changed."""
+    laid = [b"".join(entry(key, feature) for key, (_, _, feature) in message) for message in messages]
+    broken = bytearray(laid[-1] or b"?")
+    broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    buffer, starts, ends = buffer_of([*laid[:-1], bytes(broken)])
+    odd, walked_odd = np.zeros((2, len(starts)), bool)
+    found = wire.features(buffer, starts, ends, KEYS, odd)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire._HeaderBook, "find", lambda book, buffer, pos: np.zeros(len(pos), np.int64))
+        walked = wire.features(buffer, starts, ends, KEYS, walked_odd)
+    np.testing.assert_array_equal(odd, walked_odd)
+    for name in NAMES:
+        for ours, theirs in zip(found[name], walked[name], strict=True):
+            np.testing.assert_array_equal(ours[~odd], theirs[~odd])
+
+
+def test_the_entries_of_every_writer_are_in_the_book(monkeypatch):
+    """Ids and label lists of any usual size, features of their own size, and the last entry of a buffer, which is shorter than a header."""
+    keys = (*KEYS, wire.Key(b"aug_method", wire.BYTES), wire.Key(b"aug_lambda", wire.FLOAT, 4))
+    floats, number = field(2, field(1, bytes(40))), field(2, field(1, bytes(4)))
+    messages = []
+    for size in range(1, 256):
+        text, integers = field(1, field(1, bytes(size))), field(3, field(1, bytes(size)))
+        method = entry(b"aug_method", text) if size != 4 else b""  # begins as aug_lambda does
+        messages.append(
+            entry(b"mean_rgb", floats) + method + entry(b"aug_lambda", number) + entry(b"labels", integers) + entry(b"id", text)
+        )
+    messages.append(entry(b"id", field(1, field(1, b"x"))))
+    buffer, starts, ends = buffer_of(messages)
+    monkeypatch.setattr(wire, "_feature", None)
+    odd = np.zeros(len(messages), bool)
+    found = wire.features(buffer[: ends[-1]], starts, ends, keys, odd)
+    assert found[b"id"].lengths.tolist() == [*range(1, 256), 1]
+    assert found[b"labels"].lengths.tolist() == [*range(1, 256), 0]
+    assert found[b"aug_lambda"].lengths.tolist() == [4] * 255 + [0]
+    assert not odd.any()
 
 
 def test_message_parts():
