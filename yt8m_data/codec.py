@@ -35,7 +35,8 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
     """Decode a block to the columns of `schema.arrow`, with those of `PROVENANCE` behind them if asked for.
 
     A record without labels has an empty list. One that does not parse, lacks its id or a feature, has a feature of another size, a value
-    that is not finite, or a label outside 0..num_classes-1 is left out and reported in `bad`, behind those of the block itself.
+    that is not finite, or a label outside 0..num_classes-1 is left out and reported in `bad`, behind those of the block itself. The batch
+    shares no memory with the block.
     """
     refused = _Refused(block)
     found = _locate(block.data, block.starts, block.ends, schema, provenance)

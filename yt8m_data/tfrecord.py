@@ -139,7 +139,8 @@ def _scan(data: np.ndarray) -> tuple[list[int], list[int], _Fault | None]:
 
     Returns the bounds of the N records (N + 1 numbers, from 0), the checksums of their data, and what is wrong behind the last.
     """
-    bounds, checksums = [0], []
+    bounds: list[int] = [0]
+    checksums: list[int] = []
     known: dict[int, int] = {}  # records of one kind share few lengths, so most headers have been checked before
     view, size, end = data.data, len(data), 0
     unpack, checksum = _HEADER.unpack_from, google_crc32c.value  # names to look up once, not once per record

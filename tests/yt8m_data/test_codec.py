@@ -168,6 +168,17 @@ def test_blocks_of_any_size_decode_alike(schema, data):
     assert decoded([by_tensorflow(row, schema) for row in rows], schema, block_bytes=block_bytes) == (dict(enumerate(rows)), [])
 
 
+@KINDS
+def test_a_batch_outlives_its_block(schema):
+    rows = [example_row(schema, number) for number in range(20)]
+    stream = io.BytesIO()
+    tfrecord.write(stream, [by_tensorflow(row, schema) for row in rows])
+    stream.seek(0)
+    batches = [codec.decode(block, schema).batch for block in tfrecord.read(stream, "shard", 512)]
+    assert len(batches) > 2
+    assert [row for batch in batches for row in batch.to_pylist()] == rows
+
+
 @pytest.mark.parametrize("num_frames", [1, 7, 300, 301])
 def test_frames_of_the_published_sizes(num_frames):
     schema = Schema("frame", "id", "labels", (Feature("rgb", 1024), Feature("audio", 128)), 3862)
