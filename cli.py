@@ -3,12 +3,13 @@
 Beam and TensorFlow take seconds to import, so a command imports its job when it runs.
 """
 
+import contextlib
 import json
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -256,7 +257,8 @@ def recipes() -> None:
 )
 def fit(recipe: str, train: Sequence[str], evaluation: Sequence[str], out: str, overrides: Sequence[str]) -> None:
     """Train RECIPE (a name, or a YAML file) and evaluate it."""
-    from trainers import fit as job
+    with _hushed():
+        from trainers import fit as job
 
     click.echo(json.dumps(job.fit(recipe, train, evaluation, out, overrides), indent=2))
 
@@ -266,7 +268,8 @@ def fit(recipe: str, train: Sequence[str], evaluation: Sequence[str], out: str, 
 @click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
 def evaluate(run: str, data: Sequence[str]) -> None:
     """Evaluate the model of the folder RUN and print its metrics as JSON."""
-    from trainers import evaluate as job
+    with _hushed():
+        from trainers import evaluate as job
 
     click.echo(json.dumps(job.evaluate(run, data), indent=2))
 
@@ -278,7 +281,8 @@ def evaluate(run: str, data: Sequence[str]) -> None:
 @click.option("--top-k", type=click.IntRange(1), default=20, show_default=True, help="Classes per video.")
 def predict(run: str, data: Sequence[str], out: str, top_k: int) -> None:
     """Predict with the model of the folder RUN."""
-    from trainers import predict as job
+    with _hushed():
+        from trainers import predict as job
 
     click.echo(f"{job.predict(run, data, out, top_k)} videos in {out}", err=True)
 
@@ -293,6 +297,20 @@ def _open(patterns: Sequence[str], vocabulary: str | None, options: dict[str, An
     source = inputs.open_input(patterns, classes, options["on_bad_record"] == "skip", options["max_bad_fraction"])
     click.echo(f"{len(source.files)} files of {source.schema}", err=True)
     return source, names
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Drop what C++ code writes to stderr while TensorFlow is imported: notes on its build. What fails is raised all the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _engine(ctx: click.Context, options: dict[str, Any]) -> Any:

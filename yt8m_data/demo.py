@@ -31,7 +31,7 @@ def run(out: str) -> None:
     _command("yt8m-data", "stats", *train, "--out", stats)
     threshold = [] if os.environ.get("YT8M_DATA") else ["--threshold", THRESHOLD]
     _command("yt8m-data", "augment", *train, augmented, "--counts", stats / "stats.json", *threshold)
-    settings = ["--set", f"training.steps={STEPS}", "--set", "training.epochs=null"]
+    settings = ["--set", f"training.steps={STEPS}"]
     for name, shards_of_run in (("plain", train), ("augmented", [augmented / "*.tfrecord"])):
         patterns = [part for pattern in shards_of_run for part in ("--train", pattern)]
         held = [part for pattern in held_out for part in ("--eval", pattern)]
