@@ -1,5 +1,6 @@
 """What every job asks of its input before it starts."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,4 +53,12 @@ def open_input(patterns: Sequence[str], num_classes: int | None = None, skip_bad
     filled = [path for path in files if os.path.getsize(path)]
     if not filled:
         raise DataError(f"all {len(files)} files that match are empty, such as {files[0]}")
-    return Input(files, schemas.sniff(filled[0], num_classes), skip_bad, max_bad_fraction)
+    return Input(files, _sniff(filled, num_classes, skip_bad), skip_bad, max_bad_fraction)
+
+
+def _sniff(files: list[str], num_classes: int | None, skip_bad: bool) -> Schema:
+    """Read the schema off the first file; off the first readable one, where bad records are passed over."""
+    for path in files[:-1] if skip_bad else []:
+        with contextlib.suppress(DataError):
+            return schemas.sniff(path, num_classes)
+    return schemas.sniff(files[-1] if skip_bad else files[0], num_classes)
