@@ -307,6 +307,8 @@ def _hushed() -> Iterator[None]:
     os.dup2(nowhere, 2)
     try:
         yield
+    except ModuleNotFoundError as error:
+        raise DataError(f"{error.name} is not installed: pip install 'yt8m-data[cpu]', or 'yt8m-data[gpu]' where there is a GPU") from None
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -25,6 +25,7 @@ from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, ORDER, Layout, ReadShards, WriteShards, bad_lines, split_batch
 from yt8m_data import pools, sampling, shards
 from yt8m_data.errors import BadRecord, DataError
+from yt8m_data.neighbors import FAISS_VERSION
 from yt8m_data.report import plots
 from yt8m_data.schema import PROVENANCE, Schema
 from yt8m_data.statistics import Statistics
@@ -131,17 +132,8 @@ def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any
 
 def versions() -> dict[str, str]:
     """Return the versions that the output depends on."""
-    packages = ("yt8m-data", "apache-beam", "numpy", "pyarrow")
-    faiss = next(name for name in ("faiss-cpu", "faiss-gpu") if _installed(name))
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in (*packages, faiss)}}
-
-
-def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    packages = ("yt8m-data", "apache-beam", "numpy", "pyarrow", "protobuf")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}, "faiss": FAISS_VERSION}
 
 
 def _check(source: Input, settings: sampling.Settings) -> None:

@@ -6,8 +6,16 @@ threads, on how FAISS blocks its products, or on the rounding of its |x|^2 - 2xy
 
 import os
 
-import faiss
 import numpy as np
+
+from yt8m_data.errors import DataError
+
+try:
+    import faiss
+except ModuleNotFoundError:
+    raise DataError("FAISS is not installed: pip install 'yt8m-data[cpu]', or 'yt8m-data[gpu]' where there is a GPU") from None
+
+FAISS_VERSION: str = faiss.__version__
 
 SMALL_POOL = 512  # below this, starting a team of threads costs more than it saves
 _SPARE = 8  # candidates beyond k, so that rounding in float32 rarely matters

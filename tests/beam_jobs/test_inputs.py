@@ -44,8 +44,8 @@ def test_an_unreadable_first_file_ends_the_job_only_where_bad_records_do(made, t
     (tmp_path / "a.tfrecord").write_bytes(b"no record" * 20)
     (tmp_path / "b.tfrecord").write_bytes(next(made.glob("*.tfrecord")).read_bytes())
     files = [str(tmp_path / "a.tfrecord"), str(tmp_path / "b.tfrecord")]
-    with pytest.raises(DataError, match="a.tfrecord: record 0 at byte 0"):
+    with pytest.raises(DataError, match=r"a\.tfrecord: record 0 at byte 0"):
         open_input(files)
     assert open_input(files, num_classes=30, skip_bad=True).schema.num_classes == 30
-    with pytest.raises(DataError, match="a.tfrecord: record 0 at byte 0"):
+    with pytest.raises(DataError, match=r"a\.tfrecord: record 0 at byte 0"):
         open_input(files[:1], skip_bad=True)

@@ -1,0 +1,78 @@
+"""What the command line does itself: parsing, errors, what goes to stdout and stderr."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from trainers import recipe
+from yt8m_data.errors import DataError
+
+
+def invoke(group, *arguments):
+    return CliRunner().invoke(group, list(arguments))
+
+
+def test_what_stands_behind_the_dashes_goes_to_beam(monkeypatch, tmp_path):
+    from beam_jobs import inputs, validate
+
+    seen = []
+    monkeypatch.setattr(inputs, "open_input", lambda *_, **__: "input")
+    monkeypatch.setattr(validate, "run", lambda source, engine: seen.append((source, engine)) or {"ok": True})
+    result = invoke(cli.yt8m_data, "validate", "x", "--workers", "2", "--", "--job_name=mine", "--flink_version=1.20")
+    assert result.exit_code == 0
+    [(source, engine)] = seen
+    assert (source, engine.workers, list(engine.options)) == ("input", 2, ["--job_name=mine", "--flink_version=1.20"])
+
+
+def test_a_data_error_is_one_sentence_and_status_2(monkeypatch):
+    from beam_jobs import inputs
+
+    def fail(*_, **__):
+        raise DataError("this is wrong: do that")
+
+    monkeypatch.setattr(inputs, "open_input", fail)
+    result = invoke(cli.yt8m_data, "validate", "x")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: this is wrong: do that\n")
+
+
+def test_any_other_error_is_not_dressed_up(monkeypatch):
+    from beam_jobs import inputs
+
+    monkeypatch.setattr(inputs, "open_input", lambda *_, **__: 1 / 0)
+    assert isinstance(invoke(cli.yt8m_data, "validate", "x").exception, ZeroDivisionError)
+
+
+def test_recipes_lists_all_with_their_descriptions():
+    lines = invoke(cli.yt8m_train, "recipes").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == recipe.names()
+    assert all(recipe.load(line.split()[0]).description in line for line in lines)
+
+
+@pytest.mark.parametrize("command", sorted(cli.yt8m_data.commands))
+def test_every_data_command_explains_itself(command):
+    result = invoke(cli.yt8m_data, command, "--help")
+    assert result.exit_code == 0
+    assert cli.yt8m_data.commands[command].help.split()[0] in result.stdout
+
+
+@pytest.mark.parametrize("command", sorted(cli.yt8m_train.commands))
+def test_every_train_command_explains_itself(command):
+    assert invoke(cli.yt8m_train, command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "arguments", "missing"),
+    [
+        ("yt8m_data", ["augment", "in", "out"], "faiss"),
+        ("yt8m_train", ["evaluate", "run", "--data", "x"], "tensorflow"),
+    ],
+)
+def test_a_missing_extra_is_named(group, arguments, missing):
+    script = f"import sys; sys.modules[{missing!r}] = None; import cli; cli.{group}({arguments!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is not installed: pip install 'yt8m-data[cpu]'" in done.stderr
+    assert "Traceback" not in done.stderr
