@@ -73,9 +73,8 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
     folder = shards.prepare_output(output.folder, output.overwrite)
     layout = _layout(source, plan, output)
 
-    total = before["num_records"] if counts is None else None
     with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=folder) as spill:
-        entries, statistics, books, bad = _run_pipeline(source, plan, layout, output, engine, spill, total)
+        entries, statistics, books, bad = _run_pipeline(source, plan, layout, output, engine, spill)
     source.check_bad(bad, books.get("read", 0))
     totals = _totals(books, bad, entries)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
@@ -112,7 +111,7 @@ def dry_run(
     _check(source, settings)
     before = _counted(source, engine, counts)
     plan = make_plan(source, settings, before)
-    expected = _foresee(source, plan, engine, before["num_records"])
+    expected = _foresee(source, plan, engine)
     return plan, expected[:-2], float(expected[-2])
 
 
@@ -166,28 +165,30 @@ def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
     return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)
 
 
-def _run_pipeline(
-    source: Input, plan: sampling.Plan, layout: Layout, output: Output, engine: runners.Engine, spill: str, total: int | None
-) -> Any:
+def _run_pipeline(source: Input, plan: sampling.Plan, layout: Layout, output: Output, engine: runners.Engine, spill: str) -> Any:
     """Run the pipeline; return what `_summarize` does."""
     schema = source.schema
     packed = pools.pack(plan, sum(4 * feature.size for feature in schema.features), POOL_BYTES)
     threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
     route = _Route(plan, packed, layout, output.chunk_shards)
-    synthesize = _Synthesize(plan, packed, layout, schema, threads)
     columns = pa.schema([*schema.arrow, *PROVENANCE])
     pool_spill, output_spill = (os.path.join(spill, part) if engine.runner == "local" else None for part in ("pools", "output"))
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
         routed = read.batches | "Route" >> beam.ParDo(route).with_outputs(KEPT, BOOKS, main="pools")
+        synthesize = _Synthesize(plan, packed, layout, schema, threads, counter.of("made"))
         grouped = (routed.pools,) | "Pools" >> GroupBatches(pool_spill)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, main="batches")
-        written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, output_spill) | "Gather" >> beam.combiners.ToList()
+        written = (
+            (routed[KEPT], made.batches)
+            | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
+            | "Gather" >> beam.combiners.ToList()
+        )
         books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
         return written | "Summarize" >> beam.Map(_summarize, beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD]))
 
-    return runners.run(engine, "augment", source.bytes, total, build, lambda result: result[2].get("read", 0))
+    return runners.run(engine, "augment", source.bytes, source.estimated_records, build, lambda result: result[2].get("read", 0))
 
 
 class _Route(beam.DoFn):
@@ -216,8 +217,9 @@ class _Route(beam.DoFn):
 class _Synthesize(beam.DoFn):
     """(partition of pools, batches) -> (partition of the output, batch) of its over-sampled videos and of what is made of them."""
 
-    def __init__(self, plan: sampling.Plan, packed: pools.Pools, layout: Layout, schema: Schema, threads: int) -> None:
-        self.plan, self.packed, self.layout, self.schema, self.threads = plan, packed, layout, schema, threads
+    def __init__(self, plan: sampling.Plan, packed: pools.Pools, layout: Layout, schema: Schema, threads: int, counter: Counter) -> None:
+        self.plan, self.packed, self.layout, self.schema = plan, packed, layout, schema
+        self.threads, self.counter = threads, counter
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
         partition, batches = element
@@ -230,6 +232,7 @@ class _Synthesize(beam.DoFn):
         yield from self._send(originals)
         made: Tally[str] = Tally()
         for synthetic in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads):
+            self.counter.add(synthetic.num_rows)
             made.update(method.decode() for method in synthetic.column("aug_method").to_pylist())
             yield from self._send(synthetic)
         for method, count in made.items():
@@ -277,7 +280,7 @@ def _totals(books: dict[str, int], bad: list[BadRecord], entries: list[dict[str,
     return totals
 
 
-def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine, total: int) -> np.ndarray:
+def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine) -> np.ndarray:
     """Add up the expected label counts over all videos, then the expected records, and the records read. Reads labels only."""
     labels_only = replace(source.schema, features=())
 
@@ -285,7 +288,7 @@ def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine, total: 
         read = pipeline | ReadShards(source.files, labels_only, source.skip_bad, counter)
         return read.batches | "Weigh" >> beam.Map(_expected_counts, plan) | "Add up" >> beam.CombineGlobally(_total)
 
-    return runners.run(engine, "forecast", source.bytes, total, build, lambda result: int(result[-1]))
+    return runners.run(engine, "forecast", source.bytes, source.estimated_records, build, lambda result: int(result[-1]))
 
 
 def _expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:

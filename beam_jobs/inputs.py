@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yt8m_data import schema as schemas
-from yt8m_data import shards
+from yt8m_data import shards, tfrecord
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import Schema
 
@@ -30,6 +30,14 @@ class Input:
     def bytes(self) -> int:
         """The size of all files."""
         return sum(os.path.getsize(path) for path in self.files)
+
+    @property
+    def estimated_records(self) -> int | None:
+        """The number of records, judged by the size of the first ones; None where these cannot be read."""
+        first = next(path for path in self.files if os.path.getsize(path))
+        with open(first, "rb", buffering=0) as stream:
+            block = next(tfrecord.read(stream, first))
+            return round(self.bytes * len(block) / len(block.data)) if len(block) else None
 
     def check_bad(self, bad: Sequence[BadRecord], good: int) -> None:
         """Refuse a rotten input.

@@ -40,15 +40,15 @@ def run(source: Input, out: str, names: dict[int, str] | None, engine: runners.E
     return shards.read_json(folder / "stats.json")
 
 
-def compute(source: Input, engine: runners.Engine, total: int | None = None) -> Statistics:
-    """Run the pipeline; `total` is the number of records, where it is known."""
+def compute(source: Input, engine: runners.Engine) -> Statistics:
+    """Run the pipeline and return what it counted; refuse a rotten input."""
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, source.schema, source.skip_bad, counter)
         statistics = read.batches | "Count" >> beam.CombineGlobally(CombineStatistics(source.schema))
         return statistics | "Add the bad" >> beam.Map(_with_bad, beam.pvalue.AsList(read[BAD]))
 
-    statistics: Statistics = runners.run(engine, "stats", source.bytes, total, build, lambda result: result.num_records)
+    statistics: Statistics = runners.run(engine, "stats", source.bytes, source.estimated_records, build, lambda result: result.num_records)
     source.check_bad(statistics.bad, statistics.num_records)
     return statistics
 

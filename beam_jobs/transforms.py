@@ -118,10 +118,10 @@ class WriteShards(beam.PTransform):
     An id that comes twice ends the job.
     """
 
-    def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, spill: str | None) -> None:
+    def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, counter: Counter, spill: str | None) -> None:
         super().__init__()
         self.layout, self.columns, self.spill = layout, columns, spill
-        self.write = _WritePartition(layout, schema)
+        self.write = _WritePartition(layout, schema, counter)
 
     def expand(self, sources: Any) -> Any:
         """Add an empty batch to every partition, so that a shard without rows is written too."""
@@ -132,8 +132,8 @@ class WriteShards(beam.PTransform):
 
 
 class _WritePartition(beam.DoFn):
-    def __init__(self, layout: Layout, schema: Schema) -> None:
-        self.layout, self.schema = layout, schema
+    def __init__(self, layout: Layout, schema: Schema, counter: Counter) -> None:
+        self.layout, self.schema, self.counter = layout, schema, counter
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[dict[str, Any], Statistics]]:
         partition, batches = element
@@ -159,6 +159,7 @@ class _WritePartition(beam.DoFn):
                 checksum = google_crc32c.extend(checksum, data.to_pybytes())
                 stream.write(data)
                 statistics.add(batch)
+                self.counter.add(batch.num_rows)
         statistics.compact()
         labels = {str(label): int(statistics.label_counts[label]) for label in np.flatnonzero(statistics.label_counts).tolist()}
         entry = {"name": os.path.basename(path), "records": len(rows), "bytes": size, "crc32c": f"{checksum:08x}", "label_counts": labels}

@@ -32,7 +32,7 @@ def run(source: Input, engine: runners.Engine) -> dict[str, Any]:
         count = read.batches | "Count" >> beam.Map(lambda batch: batch.num_rows) | "Add up" >> beam.CombineGlobally(sum)
         return count | "Summarize" >> beam.Map(_summarize, beam.pvalue.AsList(read[BAD]), beam.pvalue.AsList(duplicates), source.files)
 
-    return runners.run(engine, "validate", source.bytes, None, build, lambda result: result["num_records"])
+    return runners.run(engine, "validate", source.bytes, source.estimated_records, build, lambda result: result["num_records"])
 
 
 def _places(batch: pa.RecordBatch) -> Iterator[tuple[int, tuple[list[bytes], list[int]]]]:

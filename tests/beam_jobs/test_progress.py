@@ -11,7 +11,7 @@ def test_counts_of_all_processes_add_up(tmp_path):
     for number, counter in enumerate(counters):
         counter.add(10)
         counter.add(number)
-    assert progress._total(str(tmp_path)) == 33
+    assert progress._counts(str(tmp_path)) == {"read": 33}
 
 
 def test_a_counter_pickles_as_its_folder(tmp_path):
@@ -20,7 +20,8 @@ def test_a_counter_pickles_as_its_folder(tmp_path):
     copy = pickle.loads(pickle.dumps(counter))
     assert copy.count == 0
     copy.add(2)
-    assert progress._total(str(tmp_path)) == 7
+    pickle.loads(pickle.dumps(copy.of("write"))).add(9)
+    assert progress._counts(str(tmp_path)) == {"read": 7, "write": 9}
 
 
 def test_without_a_folder_nothing_is_counted():
@@ -30,7 +31,9 @@ def test_without_a_folder_nothing_is_counted():
 def test_one_line_where_there_is_no_terminal(capsys):
     with progress.shown("stats", 12) as counter:
         counter.add(12)
+        counter.of("write").add(40)
         folder = counter.folder
+    assert counter.total == 12
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("stats: 12 records in ")

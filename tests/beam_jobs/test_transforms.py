@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs import runners
-from beam_jobs.progress import Counter
+from beam_jobs.progress import Counter, _counts
 from beam_jobs.transforms import BAD, ORDER, CombineStatistics, Layout, ReadShards, WriteShards, bad_lines, split_batch
 from yt8m_data import codec, schema, shards, tfrecord
 from yt8m_data.errors import BadRecord, DataError
@@ -100,7 +100,7 @@ def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
 
     def build(pipeline, _counter):
         sent = pipeline | beam.Create(batches) | beam.FlatMap(lambda b: split_batch(b, layout.partition(b.column("id").to_pylist())))
-        return (sent,) | WriteShards(layout, records, columns, spill) | beam.combiners.ToList()
+        return (sent,) | WriteShards(layout, records, columns, Counter(None), spill) | beam.combiners.ToList()
 
     return records, sorted(collected(build, workers=workers), key=lambda pair: pair[0]["name"])
 
@@ -188,6 +188,4 @@ def test_reading_counts_records(files, tmp_path):
     counter = Counter(str(tmp_path))
     layout = schema.sniff(files[0])
     collected(lambda p, _: (p | ReadShards(files, layout, False, counter)).batches | beam.combiners.Count.Globally())
-    from beam_jobs.progress import _total
-
-    assert _total(str(tmp_path)) == 600
+    assert _counts(str(tmp_path)) == {"read": 600}
