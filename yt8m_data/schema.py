@@ -1,6 +1,7 @@
 """What a shard's records hold: the record kind, the keys, and the features with their sizes. Data, not code: sniffed from the file."""
 
 import os
+import statistics
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,15 +78,20 @@ def sniff(path: str, num_classes: int | None = None) -> Schema:
     if id_key is None:
         raise DataError(f"{path}: the first records have no key 'id' or 'video_id' but {_listed(keys)}: is it a YouTube-8M shard?")
 
-    lists = {entry.key: entry.value.feature[0] for m in messages for entry in m.feature_lists.feature_list if entry.value.feature}
+    lists = [(e.key, e.value.feature[0].bytes_list.value) for m in messages for e in m.feature_lists.feature_list if e.value.feature]
     kind: Literal["video", "frame"] = "frame" if lists else "video"
+    sizes: dict[str, list[int]] = {}
     if lists:
-        sizes = {key: len(f.bytes_list.value[0]) for key, f in lists.items() if f.bytes_list.value}
+        found = [(key, len(value[0])) for key, value in lists if value]
     else:
-        sizes = {key: len(f.float_list.value) for key, f in keys.items() if len(f.float_list.value) > 1}
+        values = [(e.key, len(e.value.float_list.value)) for m in messages for e in m.context.feature]
+        found = [(key, size) for key, size in values if size > 1]
+    for key, size in found:
+        sizes.setdefault(key, []).append(size)
     if not sizes:
-        raise DataError(f"{path}: the first records have no features but {_listed({**keys, **lists})}: is it a YouTube-8M shard?")
-    features = tuple(Feature(name, size) for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+        raise DataError(f"{path}: the first records have no features but {_listed(keys)}: is it a YouTube-8M shard?")
+    usual = {key: statistics.mode(seen) for key, seen in sizes.items()}  # one bad record among them does not mislead
+    features = tuple(Feature(name, size) for name, size in sorted(usual.items(), key=lambda item: (-item[1], item[0])))
     return Schema(kind, id_key, "labels", features, num_classes or _known_classes(path, id_key, features))
 
 
@@ -110,8 +116,9 @@ def _first_messages(path: str) -> list:
 
 def _known_classes(path: str, id_key: str, features: tuple[Feature, ...]) -> int:
     manifest = os.path.join(os.path.dirname(path), shards.MANIFEST)
-    if os.path.exists(manifest):
-        return int(shards.read_json(manifest)["num_classes"])
+    written = shards.read_json(manifest) if os.path.exists(manifest) else {}
+    if isinstance(written, dict) and isinstance(written.get("num_classes"), int):
+        return int(written["num_classes"])
     if any(feature.name == "audio_embedding" for feature in features):
         return 527
     return 4716 if id_key == "video_id" else 3862

@@ -170,3 +170,27 @@ def test_a_schema_can_be_printed():
 )
 def test_published_shards(shared_data, name, expected):
     assert sniff(str(shared_data / name)) == expected
+
+
+def test_one_bad_record_among_the_first_does_not_mislead(tmp_path):
+    path = tmp_path / "x.tfrecord"
+    records = []
+    for number, size in enumerate([8, 8, 8, 5]):
+        example = tf.train.Example()
+        example.features.feature["id"].bytes_list.value.append(b"v%d" % number)
+        example.features.feature["mean_rgb"].float_list.value.extend([0.5] * size)
+        records.append(example.SerializeToString())
+    with path.open("wb") as stream:
+        tfrecord.write(stream, records)
+    assert sniff(str(path)).features == (Feature("mean_rgb", 8),)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"num_classes": "many"}'])
+def test_a_foreign_manifest_beside_the_shard_says_nothing(text, tmp_path):
+    example = tf.train.Example()
+    example.features.feature["id"].bytes_list.value.append(b"v")
+    example.features.feature["mean_rgb"].float_list.value.extend([0.5] * 4)
+    with (tmp_path / "x.tfrecord").open("wb") as stream:
+        tfrecord.write(stream, [example.SerializeToString()])
+    (tmp_path / "manifest.json").write_text(text)
+    assert sniff(str(tmp_path / "x.tfrecord")).num_classes == 3862
