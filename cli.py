@@ -106,7 +106,12 @@ def synth(out: str, kind: Any, records: int, shards: int, classes: int, seed: in
 
 @yt8m_data.command()
 @click.argument("patterns", nargs=-1, required=True)
-@click.option("--out", type=click.Path(), required=True, help="Folder for stats.json, label_counts.csv, cooccurrence.npz and zipf.png.")
+@click.option(
+    "--out",
+    type=click.Path(),
+    required=True,
+    help="Folder for stats.json, label_counts.csv, cooccurrence.npz, zipf.png and cooccurrence.png.",
+)
 @_VOCABULARY
 @_INPUT
 @_ENGINE

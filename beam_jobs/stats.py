@@ -1,4 +1,4 @@
-"""`yt8m-data stats`: one pass over the shards -> stats.json, label_counts.csv, cooccurrence.npz, zipf.png."""
+"""`yt8m-data stats`: one pass over the shards -> stats.json, label_counts.csv, cooccurrence.npz, and both as pictures."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.report import plots
 from yt8m_data.statistics import Statistics
 
-OUTPUTS = ("stats.json", "label_counts.csv", "cooccurrence.npz", "zipf.png", "bad_records.jsonl")
+OUTPUTS = ("stats.json", "label_counts.csv", "cooccurrence.npz", "zipf.png", "cooccurrence.png", "bad_records.jsonl")
 
 
 def run(source: Input, out: str, names: dict[int, str] | None, engine: runners.Engine, overwrite: bool = False) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def compute(source: Input, engine: runners.Engine) -> Statistics:
 
 def write(statistics: Statistics, folder: Path, names: dict[int, str] | None) -> None:
     """Write OUTPUTS, `stats.json` last; `bad_records.jsonl` only where there are some."""
-    counts = statistics.label_counts
+    counts, cooccurrence = statistics.label_counts, statistics.cooccurrence()
     with shards.atomic_write(folder / "label_counts.csv") as stream:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -63,12 +63,14 @@ def write(statistics: Statistics, folder: Path, names: dict[int, str] | None) ->
         table.writerows([i, count, *([names.get(i, "")] if names else [])] for i, count in enumerate(counts.tolist()))
         stream.write(text.getvalue().encode())
     with shards.atomic_write(folder / "cooccurrence.npz") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **statistics.cooccurrence())
+        np.savez_compressed(stream, allow_pickle=False, **cooccurrence)
     if statistics.bad:
         with shards.atomic_write(folder / "bad_records.jsonl") as stream:
             stream.write(bad_lines(statistics.bad))
     result = statistics.to_dict()
     plots.zipf_plot(result, folder / "zipf.png", names)
+    if counts.any():
+        plots.cooccurrence_plot(cooccurrence, names, folder / "cooccurrence.png")
     shards.write_json(folder / "stats.json", result)
 
 

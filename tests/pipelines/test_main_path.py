@@ -65,8 +65,9 @@ def test_cooccurrence_is_read_by_scipy(stats, records):
     np.testing.assert_array_equal(matrix.toarray(), expected)
 
 
-def test_the_zipf_plot_is_a_picture(stats):
-    assert (stats / "zipf.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+@pytest.mark.parametrize("name", ["zipf.png", "cooccurrence.png"])
+def test_the_plots_are_pictures(name, stats):
+    assert (stats / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_names_come_from_the_vocabulary(made, command, tmp_path):
