@@ -30,6 +30,15 @@ def test_refuses():
         def get_config(self):
             return {}
 
+    @registry.register("three")
+    class ToyThree:
+        def __init__(self, depth: int, width: int = 1):
+            self.depth = depth
+
+        def get_config(self):
+            return {}
+
+    assert registry.create("three", {"depth": 2}, num_classes=3, feature_sizes=(1,)).depth == 2  # it names neither, so it gets neither
     with pytest.raises(ValueError, match="toy 'one' is registered already"):
         registry.register("one")(ToyOne)
     with pytest.raises(DataError, match="unknown toy 'two': known are one"):
@@ -38,5 +47,7 @@ def test_refuses():
         registry.create("one", {"depth": 2}, num_classes=3)
     with pytest.raises(DataError, match="no option 'num_classes'"):  # the assembly's to give, not the recipe's
         registry.create("one", {"num_classes": 2}, num_classes=3)
+    with pytest.raises(DataError, match="toy 'three' needs the option 'depth': known are depth, width"):
+        registry.create("three", {"width": 1})
     with pytest.raises(DataError, match="known are none"):
         Registry("empty").create("x", {})

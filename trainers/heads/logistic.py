@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from trainers.heads.start import glorot, logit
+from trainers.options import flag, within
 from trainers.registry import HEADS
 
 
@@ -18,11 +19,17 @@ class Logistic(keras.layers.Layer):
       num_classes: C.
       l2: the penalty is l2 / 2 * sum of W squared, as TF-slim's.
       init_scale: size of the random start, in units of Glorot's.
+      bias: False leaves b out, as the multilayer perceptrons of Na et al. (2017) do.
+
+    Raises:
+      DataError: an option with a value that it cannot have.
     """
 
-    def __init__(self, num_classes: int, l2: float = 1e-8, init_scale: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, num_classes: int, l2: float = 1e-8, init_scale: float = 1.0, bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_classes, self.l2, self.init_scale = num_classes, l2, init_scale
+        within("logistic", 0, float("inf"), l2=l2, init_scale=init_scale)
+        flag("logistic", bias=bias)
+        self.num_classes, self.l2, self.init_scale, self.use_bias = num_classes, l2, init_scale, bias
 
     def build(self, input_shape: tuple[int | None, int]) -> None:
         """Make the kernel [D, C] and the bias [C]."""
@@ -32,17 +39,26 @@ class Logistic(keras.layers.Layer):
             regularizer=keras.regularizers.L2(self.l2 / 2) if self.l2 else None,
             name="kernel",
         )
-        self.bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", name="bias")
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", autocast=False, name="bias")
 
     def call(self, x: Any, logits: bool = False) -> Any:
-        """[B, D] to probabilities [B, C], or to their logits."""
-        z = ops.matmul(x, self.kernel) + self.bias
+        """[B, D] to probabilities [B, C] float32, or to their logits."""
+        z = ops.cast(ops.matmul(x, self.kernel), "float32")
+        if self.use_bias:
+            z = z + self.bias
         return z if logits else ops.sigmoid(z)
 
     def set_prior(self, prior: np.ndarray) -> None:
-        """Set the bias such that p = prior [C] where x W is 0."""
-        self.bias.assign(logit(prior))
+        """Set the bias such that p = prior [C] where x W is 0; without a bias there is nothing to set, and p is 1/2 there."""
+        if self.use_bias:
+            self.bias.assign(logit(prior))
+
+    def label_weights(self) -> Any:
+        """The kernel, [D, C]."""
+        return ops.convert_to_tensor(self.kernel)
 
     def get_config(self) -> dict[str, Any]:
         """Configuration for saving."""
-        return {**super().get_config(), "num_classes": self.num_classes, "l2": self.l2, "init_scale": self.init_scale}
+        own = {"num_classes": self.num_classes, "l2": self.l2, "init_scale": self.init_scale, "bias": self.use_bias}
+        return {**super().get_config(), **own}

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from trainers.heads.start import glorot, logit
+from trainers.options import flag, whole, within
 from trainers.registry import HEADS
 from yt8m_data.errors import DataError
 
@@ -18,36 +19,59 @@ class MixtureOfExperts(keras.layers.Layer):
     With the dummy, the softmax has one slot more than there are experts, which stands for probability 0. Kernels keep the classes last,
     [D, slots * C], so that the softmax runs over a short middle axis and every other operation over long rows.
 
+    A rank makes G or E the product of two matrices, [D, rank] and [rank, slots * C]. Both with `rank_bias` are the two-layer mixture of
+    Na et al. (2017, eq. 16-17), the gates' alone the one that their code has, and the gates' without `rank_bias` the low-rank gates in the
+    code of Miech et al. (2017). Nothing but the bias stands between the factors, so each equals a mixture of one layer, of low rank.
+
     Args:
       num_classes: C.
       num_experts: M, without the dummy.
       dummy: False gives the papers' equations, and with one expert a logistic regression.
-      l2: the penalty is l2 / 2 * sum of W squared over both kernels, as TF-slim's.
-      init_scale: size of the random start, in units of Glorot's.
+      l2: the penalty is l2 / 2 * sum of W squared over all kernels, as TF-slim's.
+      init_scale: size of the random start of G and E, in units of Glorot's.
+      gate_rank, expert_rank: None is a full matrix.
+      rank_bias: the first map of each product has a bias.
 
     Raises:
-      DataError: fewer than one expert.
+      DataError: an option with a value that it cannot have, or a rank_bias without a rank.
     """
 
     def __init__(
-        self, num_classes: int, num_experts: int = 2, dummy: bool = True, l2: float = 1e-8, init_scale: float = 1.0, **kwargs: Any
+        self,
+        num_classes: int,
+        num_experts: int = 2,
+        dummy: bool = True,
+        l2: float = 1e-8,
+        init_scale: float = 1.0,
+        gate_rank: int | None = None,
+        expert_rank: int | None = None,
+        rank_bias: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if num_experts < 1:
-            raise DataError(f"a mixture needs at least 1 expert, not {num_experts}: set head.num_experts")
+        whole("the mixture", num_experts=num_experts)
+        whole("the mixture", or_null=True, gate_rank=gate_rank, expert_rank=expert_rank)
+        within("the mixture", 0, float("inf"), l2=l2, init_scale=init_scale)
+        flag("the mixture", dummy=dummy, rank_bias=rank_bias)
+        if rank_bias and gate_rank is None and expert_rank is None:
+            raise DataError("rank_bias of the mixture is set, but neither gate_rank nor expert_rank is: set one of them, or leave it out")
         self.num_classes, self.num_experts, self.dummy, self.l2, self.init_scale = num_classes, num_experts, dummy, l2, init_scale
+        self.gate_rank, self.expert_rank, self.rank_bias = gate_rank, expert_rank, rank_bias
 
     def build(self, input_shape: tuple[int | None, int]) -> None:
-        """Make the kernels [D, (M + dummy) * C] and [D, M * C] and the bias [M * C]."""
+        """Make the kernels [D, (M + dummy) * C] and [D, M * C], each in two factors where it has a rank, and the bias [M * C]."""
         width, gates = input_shape[-1], self.num_experts + self.dummy
-        self.gate_kernel = self._kernel("gate_kernel", (width, gates * self.num_classes))
-        self.expert_kernel = self._kernel("expert_kernel", (width, self.num_experts * self.num_classes))
-        self.expert_bias = self.add_weight(shape=(self.num_experts * self.num_classes,), initializer="zeros", name="expert_bias")
+        self.gate_map, self.gate_kernel = self._factors("gate", width, self.gate_rank, gates * self.num_classes)
+        self.expert_map, self.expert_kernel = self._factors("expert", width, self.expert_rank, self.num_experts * self.num_classes)
+        shape = (self.num_experts * self.num_classes,)
+        self.expert_bias = self.add_weight(shape=shape, initializer="zeros", autocast=False, name="expert_bias")
 
     def call(self, x: Any) -> Any:
-        """[B, D] to probabilities [B, C]."""
-        gates = ops.reshape(ops.matmul(x, self.gate_kernel), (-1, self.num_experts + self.dummy, self.num_classes))
-        experts = ops.reshape(ops.matmul(x, self.expert_kernel) + self.expert_bias, (-1, self.num_experts, self.num_classes))
+        """[B, D] to probabilities [B, C] float32."""
+        gates = ops.matmul(self.gate_map(x) if self.gate_rank else x, self.gate_kernel)
+        experts = ops.matmul(self.expert_map(x) if self.expert_rank else x, self.expert_kernel)
+        gates = ops.reshape(ops.cast(gates, "float32"), (-1, self.num_experts + self.dummy, self.num_classes))
+        experts = ops.reshape(ops.cast(experts, "float32") + self.expert_bias, (-1, self.num_experts, self.num_classes))
         shares = ops.softmax(gates, axis=1)[:, : self.num_experts]
         return ops.sum(shares * ops.sigmoid(experts), axis=1)
 
@@ -55,11 +79,24 @@ class MixtureOfExperts(keras.layers.Layer):
         """Set every expert's bias to the logit of prior [C]; where x is 0, p is the prior less the dummy's share, 1 / (M + 1)."""
         self.expert_bias.assign(np.tile(logit(prior), self.num_experts))
 
-    def _kernel(self, name: str, shape: tuple[int, int]) -> Any:
+    def label_weights(self) -> Any:
+        """The experts' kernel, summed over the experts, [D, C]; the gates' kernel does not count."""
+        summed = ops.sum(ops.reshape(self.expert_kernel, (-1, self.num_experts, self.num_classes)), axis=1)
+        return ops.matmul(self.expert_map.kernel, summed) if self.expert_rank else summed
+
+    def _factors(self, name: str, width: int, rank: int | None, outputs: int) -> tuple[keras.layers.Dense | None, Any]:
+        """The map to `rank`, or None, and the kernel to `outputs`; `init_scale` is the kernel's alone, so that at 0 it gets gradients."""
         regularizer = keras.regularizers.L2(self.l2 / 2) if self.l2 else None
-        return self.add_weight(shape=shape, initializer=glorot(self.init_scale), regularizer=regularizer, name=name)
+        first = None
+        if rank:
+            first = keras.layers.Dense(
+                rank, None, self.rank_bias, kernel_regularizer=regularizer, dtype=self.dtype_policy, name=f"{name}_map"
+            )
+            first.build((None, width))
+        shape = (rank or width, outputs)
+        return first, self.add_weight(shape=shape, initializer=glorot(self.init_scale), regularizer=regularizer, name=f"{name}_kernel")
 
     def get_config(self) -> dict[str, Any]:
         """Configuration for saving."""
-        own = ("num_classes", "num_experts", "dummy", "l2", "init_scale")
+        own = ("num_classes", "num_experts", "dummy", "l2", "init_scale", "gate_rank", "expert_rank", "rank_bias")
         return {**super().get_config(), **{key: getattr(self, key) for key in own}}

@@ -1,0 +1,1 @@
+"""Label layers: probabilities [B, C] to probabilities [B, C]."""
