@@ -1,0 +1,1 @@
+"""Encoders: a vector [B, D] to a vector [B, E], between pooling and head."""
