@@ -1,4 +1,4 @@
-"""Train a recipe on video-level shards into a run folder that a later call takes up where it stopped."""
+"""Train a recipe on shards into a run folder that a later call takes up where it stopped."""
 
 import contextlib
 import math
@@ -30,7 +30,7 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
 
     Args:
       recipe: name of a recipe that comes with the package, or the path of a YAML file.
-      train, eval: patterns of labelled video-level shards.
+      train, eval: patterns of labelled shards, video- or frame-level as the recipe takes them.
       out: the run folder.
       overrides: `key=value` over the recipe, the key dotted.
 
@@ -42,7 +42,7 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
     """
     settings, folder = load(recipe, overrides), Path(out)
     files, eval_files = expand(train), expand(eval)
-    data = layout(files, settings.num_classes)
+    data = layout(files, settings.num_classes, settings.classes)
     eval_data = layout_for(data, eval_files)
     settings = settings.model_copy(update={"data": data})
     training = settings.training
@@ -53,25 +53,29 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
         count_labels(eval_files, eval_data)  # an evaluation set that cannot be scored is told before the training
     total_steps = training.total_steps(train_set.num_records)
     keras.utils.set_random_seed(training.seed)
-    assembly = assemble(settings, data, settings.prior_scale and train_set.prior * settings.prior_scale)
+    assembly = assemble(settings, data, train_set)
+    if training.initial_run:
+        run.start_from(training.initial_run, assembly.model)
     if not begun:
         run.begin(folder, settings, train_set)
 
     optimizer = adam(training)
-    optimizer.build(assembly.model.trainable_variables)
-    checkpoint = tf.train.Checkpoint(model=assembly.model, optimizer=optimizer)
+    optimizer.build(assembly.trainee.trainable_variables)
+    checkpoint = tf.train.Checkpoint(weights=numbered(assembly.variables), optimizer=optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=2)
     manager.restore_or_initialize()
     first_step = int(optimizer.iterations.numpy())
 
     def evaluated(log: Log, step: int) -> dict[str, Any]:
-        with averaged_weights(optimizer, assembly.model):
-            metrics = score(assembly.model, eval_files, eval_data, np.array(train_set.label_counts))
+        with averaged_weights(optimizer, assembly.trainee):
+            metrics = score(assembly.model, eval_files, eval_data, np.array(train_set.label_counts), settings.frames, training.seed)
         log.evaluation(step, metrics)
         return metrics
 
     due = {total_steps, *range(training.eval_every or total_steps, total_steps, training.eval_every or total_steps)}
-    batches = training_batches(files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step)
+    batches = training_batches(
+        files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step, settings.frames
+    )
     with Log(folder, first_step, total_steps, training.batch_size) as log:
         if first_step in due:  # killed between the checkpoint and the evaluation
             metrics = evaluated(log, first_step)
@@ -81,10 +85,15 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
                 manager.save(checkpoint_number=step)
             if step in due:
                 metrics = evaluated(log, step)
-    with averaged_weights(optimizer, assembly.model):
+    with averaged_weights(optimizer, assembly.trainee):
         run.save_model(folder, assembly.model)
     write_json(folder / run.METRICS, metrics)
     return metrics
+
+
+def numbered(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
+    """Variables by their place; a checkpoint of the model itself would miss those of layers in lists, and the states of seeds."""
+    return {str(place): variable for place, variable in enumerate(variables)}
 
 
 def adam(training: Training) -> keras.optimizers.Optimizer:
@@ -98,15 +107,13 @@ def adam(training: Training) -> keras.optimizers.Optimizer:
 
 
 def train_step(assembly: Assembly, optimizer: keras.optimizers.Optimizer, num_classes: int) -> Callable[[Batch], tf.Tensor]:
-    """One step on a batch: returns the loss before it, without the penalties."""
+    """One step on a batch: returns the loss of the predictions before it, without the penalties."""
     variables = assembly.trainee.trainable_variables
 
     @tf.function(reduce_retracing=True)
     def step(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            predictions = assembly.trainee(batch["features"], training=True)
-            loss = assembly.loss(multi_hot(batch["labels"], num_classes), predictions)
-            total = tf.add_n([loss, *assembly.trainee.losses])
+            loss, total = assembly.losses(batch["features"], multi_hot(batch["labels"], num_classes))
         optimizer.apply(tape.gradient(total, variables), variables)
         return loss
 

@@ -32,8 +32,25 @@ class Component(BaseModel):
 class Input(_Section):
     """What happens to the concatenated features before anything else."""
 
-    l2_normalize: bool = True  # the whole vector, visual and audio jointly, as in all the papers
+    l2_normalize: Literal["joint", "each", "none"] = "joint"  # visual and audio as one vector, as in all published code; or each apart
     scale: float | None = Field(None, gt=0)  # then times this; null is sqrt(D), which makes a value about 1 in size
+    adaptive_noise: float | None = Field(None, gt=0)  # times that of Na et al. (2017), eq. 11-12: training only, less for frequent labels
+    noise_counts: str | None = None  # stats.json whose label counts set the noise; null counts the training set
+
+
+class Frames(_Section):
+    """Which frames of a video the model is given, where the records are frame-level."""
+
+    sample: Literal["all", "random", "sequence"] = "all"  # random: with replacement; sequence: consecutive, from a random start
+    count: int | None = Field(None, gt=0)  # frames drawn
+    sort: bool = False  # puts random frames in the order of time
+    max_frames: int = Field(300, gt=0)  # of a video; the rest is cut off
+
+    @model_validator(mode="after")
+    def _count_goes_with_sample(self) -> "Frames":
+        if (self.sample == "all") != (self.count is None):
+            raise ValueError("frames.count goes with sample random or sequence, and is left out with all")
+        return self
 
 
 class Training(_Section):
@@ -47,10 +64,11 @@ class Training(_Section):
     decay_examples: int = Field(4_000_000, gt=0)
     clipnorm: float | None = Field(None, gt=0)  # of each variable's gradient, never of them all
     ema: float | None = Field(None, gt=0, lt=1)  # momentum of the average of the weights that is evaluated and saved
-    shuffle_buffer: int = Field(32_768, gt=0)  # records, as serialized bytes
+    shuffle_buffer: int | None = Field(None, gt=0)  # records, as serialized bytes; null is 32,768 of video level, 1,024 of frame level
     checkpoint_every: int = Field(500, gt=0)  # steps
     eval_every: int | None = Field(None, gt=0)  # steps; null evaluates at the end only
     seed: int = Field(0, ge=0)
+    initial_run: str | None = None  # folder of a finished run of the same layers, whose weights training begins with
 
     @model_validator(mode="after")
     def _one_length(self) -> "Training":
@@ -71,15 +89,17 @@ class DataSchema(_Section):
     labels_key: str
     features: dict[str, int]  # name to size, in the order in which they are concatenated
     num_classes: int
+    classes: tuple[int, ...] | None = None  # the classes that the model knows, by the ids that the records give; null is all of them
 
 
 class Published(_Section):
-    """A figure that a paper reports for this system."""
+    """Figures that a paper reports for this system."""
 
-    source: str
+    source: str  # the paper and its table
     dataset: str
+    num_classes: int  # of that data set
     split: str
-    figures: dict[str, float]
+    figures: dict[str, float]  # gap, map, perr, hit_at_1, as fractions
 
 
 class Recipe(_Section):
@@ -87,25 +107,55 @@ class Recipe(_Section):
 
     name: str
     description: str
-    pooling: Component | None = None
+    parameters: int | None = Field(None, gt=0)  # trainable weights, for the records of `published`
+    pooling: Component | None = None  # of frame-level records; null for video-level ones, and for heads that take frames
+    encoders: tuple[Component, ...] = ()  # between pooling and head, one after the other
     head: Component
     label_layer: Component | None = None
     loss: Component = Component(name="cross_entropy")
+    regularizers: tuple[Component, ...] = ()
     num_classes: int | None = Field(None, gt=0)  # null takes that of the published set whose keys the records have
+    classes: str | None = None  # CSV with a column Index, or one id a line: videos of other classes are left out, and ids become rows
     prior_scale: float | None = Field(1.0, gt=0, le=1)  # the head starts at this times the label frequencies; null leaves biases at 0
     input: Input = Input()
+    frames: Frames = Frames()
     training: Training
     published: tuple[Published, ...] = ()
     data: DataSchema | None = None
+
+    @property
+    def components(self) -> str:
+        """Names of the components in order, as in "late_fusion(netvlad) > dense > moe"; what is default is left out."""
+        parts = [part for part in (self.pooling, *self.encoders, self.head, self.label_layer) if part is not None]
+        parts += [self.loss] if self.loss.name != "cross_entropy" else []
+        return " > ".join(_nested_name(part) for part in [*parts, *self.regularizers])
 
     def dump(self) -> str:
         """As YAML that `load` reads back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+def _nested_name(component: Component) -> str:
+    inner = component.options.get("pooling")
+    return f"{component.name}({inner['name']})" if isinstance(inner, dict) else component.name
+
+
 def names() -> list[str]:
     """Names of the recipes that come with the package, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def table(recipes: Sequence[Recipe]) -> str:
+    """A line per recipe: name, components, trainable weights in millions, and the first set of figures that was published."""
+    rows = [("recipe", "weights", "published", "components")]
+    for recipe in recipes:
+        weights = f"{recipe.parameters / 1e6:.1f} M" if recipe.parameters else ""
+        figures = recipe.published[0].figures if recipe.published else {}
+        rows.append((recipe.name, weights, " ".join(f"{name} {value:g}" for name, value in figures.items()), recipe.components))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        f"{name:{widths[0]}}  {weights:>{widths[1]}}  {figures:{widths[2]}}  {components}" for name, weights, figures, components in rows
+    )
 
 
 def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -122,7 +172,9 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if name_or_path not in names():
         path = Path(name_or_path)
         if not path.is_file():
-            raise DataError(f"no recipe {name_or_path!r}: known are {', '.join(names())}, or give the path of a YAML file")
+            close = difflib.get_close_matches(name_or_path, names(), n=1)
+            hint = f", did you mean {close[0]!r}" if close else ""
+            raise DataError(f"no recipe {name_or_path!r}{hint}: `yt8m-train recipes` lists them, or give the path of a YAML file")
     values = _yaml(path.read_text(), str(path))
     if not isinstance(values, dict):
         raise DataError(f"{path} is no recipe: it should hold keys such as 'head' and 'training'")
@@ -146,13 +198,23 @@ def _set(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise DataError(f"--set {override!r} should be key=value, for example training.steps=200")
     *sections, last = key.split(".")
+    inside: Any = values
     for section in sections:
-        if values.get(section) is None:
-            values[section] = {}
-        values = values[section]
-        if not isinstance(values, dict):
+        if isinstance(inside, dict) and inside.get(section) is None:
+            inside[section] = {}
+        inside = inside[_place(inside, section, override)]
+        if not isinstance(inside, dict | list):
             raise DataError(f"--set {override!r}: {section!r} holds a value, not keys")
-    values[last] = _yaml(text, f"--set {override!r}")
+    inside[_place(inside, last, override)] = _yaml(text, f"--set {override!r}")
+
+
+def _place(inside: dict[str, Any] | list[Any], key: str, override: str) -> Any:
+    """The key of a mapping, or the number of an item of a list."""
+    if isinstance(inside, dict):
+        return key
+    if not key.isdigit() or int(key) >= len(inside):
+        raise DataError(f"--set {override!r}: {key!r} is no item of a list of {len(inside)}: give a number from 0")
+    return int(key)
 
 
 def _sentence(error: ValidationError) -> str:
@@ -168,5 +230,5 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _section(sections: list[str]) -> type[BaseModel]:
-    inside = {"input": Input, "training": Training, "data": DataSchema, "published": Published}
+    inside = {"input": Input, "frames": Frames, "training": Training, "data": DataSchema, "published": Published}
     return inside[sections[0]] if sections else Recipe

@@ -5,15 +5,59 @@ import tensorflow as tf
 
 from trainers.model import assemble, multi_hot
 from trainers.recipe import DataSchema, load
-from trainers.registry import LABEL_LAYERS
+from trainers.registry import LABEL_LAYERS, POOLINGS, REGULARIZERS
+from trainers.run import TrainSet
 from yt8m_data.errors import DataError
+from yt8m_data.quantize import dequantize
 
+FRAMES = DataSchema(kind="frame", id_key="id", labels_key="labels", features={"rgb": 6, "audio": 2}, num_classes=5)
 DATA = DataSchema(kind="video", id_key="id", labels_key="labels", features={"mean_rgb": 6, "mean_audio": 2}, num_classes=5)
 
 
 def features(count=3, seed=0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {name: rng.normal(size=(count, size)).astype(np.float32) for name, size in DATA.features.items()}
+
+
+def frames(lengths=(4, 1, 3), seed=0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shape = (len(lengths), max(lengths))
+    codes = {name: rng.integers(0, 256, (*shape, size), np.uint8) for name, size in FRAMES.features.items()}
+    return {**codes, "num_frames": np.array(lengths, np.int32)}
+
+
+@pytest.fixture(scope="module")
+def toys():
+    """Components to assemble with, registered for this module."""
+
+    @POOLINGS.register("toy_mean")
+    class ToyMean(keras.layers.Layer):
+        def call(self, frames, mask):
+            weights = keras.ops.cast(mask, frames.dtype)[:, :, None]
+            return keras.ops.sum(frames * weights, axis=1) / keras.ops.sum(weights, axis=1)
+
+    @POOLINGS.register("toy_parts")
+    class ToyParts(ToyMean):
+        joint_weight, part_weight = 6.0, 0.5
+
+        def call(self, frames, mask, parts=False):
+            mean = super().call(frames, mask)
+            return [mean, mean[:, :3], mean[:, 3:]] if parts else mean
+
+    @REGULARIZERS.register("toy_mean_weight")
+    class ToyMeanWeight(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.seen = None
+
+        def prepare(self, train_set):
+            self.seen = train_set.num_records
+
+        def call(self, labels, embedding, label_weights, training=None):
+            return keras.ops.mean(label_weights) * 100 + keras.ops.sum(labels) + keras.ops.mean(embedding)
+
+    yield
+    del POOLINGS._classes["toy_mean"], POOLINGS._classes["toy_parts"], REGULARIZERS._classes["toy_mean_weight"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +88,8 @@ def test_takes_raw_features_and_normalises_them_jointly(name):
 @pytest.mark.parametrize("name", ["logistic", "moe"])
 def test_starts_at_the_prior(name):
     prior = np.array([0.5, 0.1, 0.01, 1e-3, 1e-4])
-    p = np.array(assemble(load(name, ["head.init_scale=0"]), DATA, prior).model(features()))
+    train_set = TrainSet([], 1_000_000, (prior * 1_000_001 - 0.5).tolist())
+    p = np.array(assemble(load(name, ["head.init_scale=0", "prior_scale=1"]), DATA, train_set).model(features()))
     np.testing.assert_allclose(p, np.tile(prior * (1 if name == "logistic" else 2 / 3), (3, 1)), rtol=1e-3)
 
 
@@ -57,10 +102,60 @@ def test_keras_file_round_trip_is_exact(name, tmp_path):
 
 
 def test_the_logits_train_the_same_weights():
-    model, trainee, loss = assemble(load("logistic", ["head.init_scale=1"]), DATA)
-    assert loss.from_logits
-    assert [id(w) for w in trainee.weights] == [id(w) for w in model.weights]
-    np.testing.assert_allclose(tf.sigmoid(trainee(features())), model(features()), rtol=1e-5)
+    assembly = assemble(load("logistic", ["head.init_scale=1"]), DATA)
+    assert assembly.loss.from_logits
+    assert [id(w) for w in assembly.trainee.weights] == [id(w) for w in assembly.model.weights]
+    outputs = assembly.trainee({"features": features(), "labels": np.zeros((3, 5))})
+    np.testing.assert_allclose(tf.sigmoid(outputs["predictions"]), assembly.model(features()), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 8**0.5, rtol=1e-5)
+
+
+def test_frames_are_dequantised_normalised_masked_and_pooled(toys):
+    assembly = assemble(load("logistic", ["pooling.name=toy_mean", "input.scale=1", "head.init_scale=1"]), FRAMES)
+    x, y = frames(), np.zeros((3, 5), np.float32)
+    embedding = assembly.trainee({"features": x, "labels": y})["embedding"].numpy()
+    for row, length in enumerate(x["num_frames"]):
+        values = dequantize(np.concatenate([x["rgb"][row, :length], x["audio"][row, :length]], axis=1))
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+        np.testing.assert_allclose(embedding[row], unit.mean(axis=0), rtol=1e-4, atol=1e-6)
+    kernel, bias = assembly.head.kernel.numpy(), assembly.head.bias.numpy()
+    np.testing.assert_allclose(assembly.model(x), 1 / (1 + np.exp(-(embedding @ kernel + bias))), rtol=1e-4)
+
+
+def test_parts_have_heads_and_weights_of_their_own_that_only_train(toys):
+    assembly = assemble(load("moe", ["pooling.name=toy_parts"]), FRAMES)
+    assert assembly.weights == {"predictions": 6.0, "part_1": 0.5, "part_2": 0.5}
+    x, y = frames(), np.eye(3, 5, dtype=np.float32)
+    loss, total = assembly.losses(x, y)
+    outputs = assembly.trainee({"features": x, "labels": y}, training=True)
+    each = {name: float(assembly.loss(y, outputs[name])) for name in assembly.weights}
+    np.testing.assert_allclose(loss, each["predictions"], rtol=1e-6)
+    penalties = float(tf.add_n(assembly.trainee.losses))
+    np.testing.assert_allclose(total, 6 * each["predictions"] + 0.5 * each["part_1"] + 0.5 * each["part_2"] + penalties, rtol=1e-5)
+    assert len({round(value, 4) for value in each.values()}) == 3
+    assert len(assembly.trainee.weights) == 3 * len(assembly.model.weights)
+
+
+def test_regularizers_see_labels_embedding_and_label_weights(toys):
+    assembly = assemble(load("logistic", ["regularizers=[{name: toy_mean_weight}]"]), DATA, TrainSet([], 7, [1] * 5))
+    assert assembly.regularizers[0].seen == 7
+    x, y = features(), np.ones((3, 5), np.float32)
+    loss, total = assembly.losses(x, y)
+    embedding = assembly.trainee({"features": x, "labels": y})["embedding"].numpy()
+    expected = float(loss) + 100 * assembly.head.kernel.numpy().mean() + 15 + embedding.mean() + float(tf.add_n(assembly.trainee.losses))
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+
+
+def test_noise_only_trains():
+    settings = ["input.adaptive_noise=50", "head.init_scale=1"]
+    assembly = assemble(load("moe", settings), DATA, TrainSet([], 100, [100, 50, 10, 5, 1]))
+    x, y = features(), np.eye(5, dtype=np.float32)[[4, 4, 0]]
+    given = {"features": x, "labels": y}
+    noisy, again = (assembly.trainee(given, training=True)["embedding"].numpy() for _ in range(2))
+    assert np.abs(noisy - again).max() > 0.1  # drawn anew
+    np.testing.assert_array_equal(assembly.model(x, training=True), assembly.model(x))
+    assert not [layer for layer in assembly.model.layers if "noise" in layer.name]
+    assert [layer for layer in assembly.trainee.layers if "noise" in layer.name]
 
 
 def test_label_layer(halving):
@@ -79,17 +174,33 @@ def test_single_feature():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["head.name=moo"], "unknown head 'moo': known are logistic, moe"),
-        (["head.experts=3"], "head 'moe' has no option 'experts': known are num_experts, dummy, l2, init_scale"),
-        (["loss.name=hinge"], "unknown loss 'hinge': known are cross_entropy"),
+        (["head.name=moo"], "unknown head 'moo': known are gated_moe, logistic, "),
+        (["head.experts=3"], "head 'moe' has no option 'experts': known are num_experts, dummy, "),
+        (["loss.name=hinge"], "unknown loss 'hinge': known are cross_entropy, "),
         (["label_layer.name=x"], "unknown label layer 'x'"),
-        (["pooling.name=netvlad"], "unknown pooling 'netvlad': known are none"),
+        (["pooling.name=netvladd"], "unknown pooling 'netvladd': known are "),
+        (["encoders=[{name: dens}]"], "unknown encoder 'dens': known are "),
+        (["regularizers=[{name: l3}]"], "unknown regularizer 'l3': known are "),
+        (["pooling.name=average"], "pooling average of recipe moe takes frames, but the records are video-level: give frame-level shards"),
+        (["head={name: many_to_many}"], "head many_to_many of recipe moe takes frames, but the records are video-level"),
         (["loss.from_logits=true"], "loss.from_logits needs a head that has logits"),
     ],
 )
 def test_wrong_components(overrides, message):
     with pytest.raises(DataError, match=message):
         assemble(load("moe", overrides), DATA)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "recipe moe takes video-level records, but these are frame-level: set pooling='{name: average}'"),
+        (["head={name: many_to_many}", "pooling.name=average"], "head many_to_many takes frames itself: leave out pooling"),
+    ],
+)
+def test_what_does_not_go_with_frames(overrides, message):
+    with pytest.raises(DataError, match=message):
+        assemble(load("moe", overrides), FRAMES)
 
 
 def test_multi_hot():

@@ -41,6 +41,27 @@ def test_overrides():
     assert recipe.training.total_steps(10**6) == 7
 
 
+def test_overrides_reach_into_lists():
+    recipe = load("moe", ["encoders=[{name: dense, size: 8}, {name: dense, size: 4}]", "encoders.1.size=5", "published.0.figures.gap=0.5"])
+    assert [encoder.options["size"] for encoder in recipe.encoders] == [8, 5]
+    assert recipe.published[0].figures["gap"] == 0.5
+
+
+def test_components_in_order():
+    settings = ["pooling={name: late_fusion, pooling: {name: netvlad}}", "encoders=[{name: dense}]", "label_layer={name: co_occurrence}"]
+    settings += ["loss={name: huber}", "regularizers=[{name: center}]"]
+    assert load("moe", settings).components == "late_fusion(netvlad) > dense > moe > co_occurrence > huber > center"
+    assert load("moe").components == "moe"
+
+
+def test_the_table_has_a_line_each():
+    lines = module.table([load("moe"), load("moe16")]).splitlines()
+    assert lines[0].split() == ["recipe", "weights", "published", "components"]
+    assert [line.split()[0] for line in lines[1:]] == ["moe", "moe16"]
+    assert "gap 0.817 map 0.466" in lines[1]
+    assert all(line.endswith("moe") for line in lines[1:])
+
+
 def test_a_dump_loads_back(tmp_path):
     recipe = load("moe", ["training.learning_rate=3e-4", "training.clipnorm=1"])
     path = tmp_path / "mine.yaml"
@@ -68,6 +89,13 @@ def test_length_in_epochs():
         ("training.steps=[", "is no YAML"),
         ("head.name=null", "head.name: Input should be a valid string"),
         ("published=[{sauce: x}]", "published.0.sauce"),
+        ("published.0.split.x=1", "'split' holds a value, not keys"),
+        ("published.7.split=x", "'7' is no item of a list of 1: give a number from 0"),
+        ("published.first.split=x", "'first' is no item of a list"),
+        ("frames.sample=random", "frames.count goes with sample random or sequence"),
+        ("frames.count=30", "frames.count goes with sample random or sequence"),
+        ("frames.sampel=all", r"unknown key 'frames.sampel', did you mean 'sample' \(known: sample, count"),
+        ("input.l2_normalize=true", "input.l2_normalize: Input should be 'joint', 'each' or 'none'"),
     ],
 )
 def test_wrong_overrides(override, message):
@@ -76,7 +104,7 @@ def test_wrong_overrides(override, message):
 
 
 def test_wrong_files(tmp_path):
-    with pytest.raises(DataError, match="no recipe 'mow': known are logistic, moe, moe16"):
+    with pytest.raises(DataError, match="no recipe 'mow', did you mean 'moe': `yt8m-train recipes` lists them"):
         load("mow")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(DataError, match="is no recipe: it should hold keys"):
@@ -87,7 +115,7 @@ def test_wrong_files(tmp_path):
 
 
 def test_every_section_lists_its_keys():
-    for section in ("input", "training", "data"):
+    for section in ("input", "frames", "training", "data"):
         with pytest.raises(DataError, match="known: "):
             load("moe", [f"{section}.nonsense=1"])
     assert set(module._section([]).model_fields) == set(Recipe.model_fields)
