@@ -32,7 +32,7 @@ def positive(component: str, **options: Any) -> None:
 def one_of(component: str, choices: Sequence[Any], **options: Any) -> None:
     """Each option is one of the choices."""
     for option, value in options.items():
-        if value not in choices:
+        if not any(value == choice and type(value) is type(choice) for choice in choices):  # True == 1
             known = ", ".join("null" if choice is None else str(choice) for choice in choices)
             raise DataError(f"{option} of {component} is {value!r}: choose one of {known}")
 
