@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainers import model as _components  # noqa: F401 (Keras loads a saved model by the registered classes)
+from trainers import components, noise, normalize  # noqa: F401 (Keras loads a saved model by the registered classes)
 from trainers.inputs import Batch
 from trainers.recipe import Recipe, load
 from yt8m_data.errors import DataError
@@ -62,6 +62,24 @@ def load_run(folder: str) -> Run:
     return Run(recipe, TrainSet(**read_json(path / TRAIN_SET)), keras.models.load_model(path / MODEL, compile=False))
 
 
+def start_from(folder: str, model: keras.Model) -> None:
+    """Give a new model the weights of a finished run.
+
+    Raises:
+      DataError: the folder is no finished run, or one of a model whose weights have other shapes.
+    """
+    weights = load_run(folder).model.weights
+    shapes, wanted = ([tuple(weight.shape) for weight in some] for some in (weights, model.weights))
+    if shapes != wanted:
+        here = next((f"{w.path} is {a}, not {b}" for w, a, b in zip(weights, shapes, wanted, strict=False) if a != b), None)
+        what = here or f"{len(shapes)} weights, not {len(wanted)}"
+        raise DataError(
+            f"the run in {folder} is of another model ({what}): set training.initial_run to a run of the same layers and classes"
+        )
+    for own, given in zip(model.weights, weights, strict=True):
+        own.assign(given)
+
+
 def take_up(folder: Path, recipe: Recipe, files: Sequence[str]) -> TrainSet | None:
     """The training set of the run that the folder holds, or None where it is new or empty.
 
@@ -99,6 +117,9 @@ def save_model(folder: Path, model: keras.Model) -> None:
 
 def predictions(model: keras.Model, batches: Iterable[Batch]) -> Iterator[tuple[list[bytes], np.ndarray, np.ndarray]]:
     """For each batch the ids, the probabilities [B, C] float32 and the labels [B, L] int32, in inference mode."""
-    score = tf.function(lambda features: model(features, training=False), reduce_retracing=True)
+    shapes = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()
+    }  # one graph for videos of all lengths
+    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
     for batch in batches:
         yield batch["id"].numpy().tolist(), score(batch["features"]).numpy(), batch["labels"].numpy()

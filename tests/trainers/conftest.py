@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import planted
 import pytest
 import tensorflow as tf
 
@@ -56,3 +57,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             _write(folder / f"{split}{shard}.tfrecord", ids, labels if split != "test" else None, features)
     settings = [f"num_classes={NUM_CLASSES}", "training.batch_size=64", "training.steps=60", "training.learning_rate=0.02"]
     return Made(folder, str(folder / "train*"), str(folder / "eval*"), str(folder / "test*"), settings)
+
+
+@pytest.fixture(scope="session")
+def made_frames(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """400 frame-level videos to train on in 4 shards, 150 to evaluate in 2, and a shard without labels; see planted.py."""
+    folder = tmp_path_factory.mktemp("made_frames")
+    train = planted.write_shards(folder, "train", planted.make(400, 0, "train"), 4)
+    evaluation = planted.write_shards(folder, "eval", planted.make(150, 1, "eval"), 2)
+    unlabelled = planted.write_shards(folder, "test", planted.make(40, 2, "test")._replace(labels=[]), 1)
+    settings = [f"num_classes={planted.NUM_CLASSES}", "training.batch_size=64", "training.steps=150", "training.learning_rate=0.01"]
+    return Made(folder, train, evaluation, unlabelled, settings)
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> str:
+    """A list of three classes of the planted videos, not in the order of their ids: an implied one, a look and a sound."""
+    path = tmp_path / "classes.csv"
+    path.write_text("Index,Name\n9,Implied\n1,Look\n8,Sound\n")
+    return str(path)

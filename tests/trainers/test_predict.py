@@ -1,6 +1,7 @@
 import csv
 
 import numpy as np
+import planted
 import pytest
 
 from trainers.fit import fit
@@ -52,6 +53,34 @@ def test_wrong_use_writes_nothing(trained, made, tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         predict(trained, [str(broken)], str(out))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.tfrecord"]
+
+
+def read(path):
+    with path.open() as stream:
+        rows = list(csv.DictReader(stream))
+    pairs = [row["LabelConfidencePairs"].split(" ") for row in rows]
+    return [row["VideoId"].encode() for row in rows], [{int(c): float(p) for c, p in zip(q[::2], q[1::2], strict=True)} for q in pairs]
+
+
+@pytest.mark.parametrize("sample", ["all", "sequence"])
+def test_frame_level_videos_and_listed_classes(sample, made_frames, listed, tmp_path):
+    """Every video gets the original ids of the listed classes, whether it carries one of them or not."""
+    frames = "{}" if sample == "all" else "{sample: sequence, count: 4}"
+    settings = [*made_frames.overrides, "training.steps=10", "training.seed=4", "pooling={name: average}", f"classes={listed}"]
+    fit("logistic", [made_frames.train], [made_frames.eval], str(tmp_path / "run"), [*settings, f"frames={frames}"])
+    run = load_run(str(tmp_path / "run"))
+    for pattern, videos in ((made_frames.unlabelled, planted.make(40, 2, "test")), (made_frames.eval, planted.make(150, 1, "eval"))):
+        out = tmp_path / "out.csv"
+        assert predict(str(tmp_path / "run"), [pattern], str(out)) == len(videos.ids)
+        ids, confidences = read(out)
+        assert ids == videos.ids
+        assert all(list(found) == sorted(found, key=found.get, reverse=True) for found in confidences)
+        taken = videos if sample == "all" else planted.drawn(videos, run.recipe.frames, seed=4)
+        for found, p in zip(confidences, planted.unpadded(run.model, taken).tolist(), strict=True):
+            assert found == pytest.approx({9: p[0], 1: p[1], 8: p[2]}, abs=1e-5)
+        first = out.read_bytes()
+        predict(str(tmp_path / "run"), [pattern], str(out))
+        assert out.read_bytes() == first
 
 
 @pytest.mark.shared_data
