@@ -92,11 +92,23 @@ def test_beats_the_label_prior(recipe, made, finished, tmp_path):
     assert metrics["map"] > prior["map"] + 0.2
 
 
-@pytest.mark.parametrize("killed_at", [3, 11, 20])
-def test_a_killed_run_goes_on_to_the_same_weights(killed_at, made, tmp_path, monkeypatch):
+# All that a step may change beside plain weights: layers in lists, dropout, batch norm, centres, noise, frames drawn anew each epoch.
+STATEFUL = [
+    "pooling={name: lstm_memory, cells: [5, 5], layer_norm: true, dropout: 0.2}",
+    "encoders=[{name: dense, size: 6, batch_norm: true}, {name: context_gating}]",
+    "regularizers=[{name: center}, {name: label_relations, weight: 1.0e-6, every: 4}]",
+    "input.adaptive_noise=1",
+    "frames={sample: random, count: 5, sort: true}",
+]
+
+
+@pytest.mark.parametrize(("kind", "killed_at"), [("made", 3), ("made", 11), ("made", 20), ("made_frames", 11)])
+def test_a_killed_run_goes_on_to_the_same_weights(kind, killed_at, request, tmp_path, monkeypatch):
     """Interrupted before the first checkpoint, between two, and right after one; the unbroken run is the oracle."""
-    settings = [*made.overrides, "training.steps=24", "training.checkpoint_every=7", "training.ema=0.9", "training.clipnorm=1"]
-    arguments = ("moe", [made.train], [made.eval])
+    data = request.getfixturevalue(kind)
+    settings = [*data.overrides, "training.steps=24", "training.checkpoint_every=7", "training.ema=0.9", "training.clipnorm=1"]
+    settings += STATEFUL if kind == "made_frames" else []
+    arguments = ("moe", [data.train], [data.eval])
     expected = fit(*arguments, str(tmp_path / "whole"), settings)
 
     genuine, calls = module.train_step, []
@@ -120,6 +132,16 @@ def test_a_killed_run_goes_on_to_the_same_weights(killed_at, made, tmp_path, mon
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
     for one, other in zip(weights(tmp_path / "broken"), weights(tmp_path / "whole"), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_begins_with_the_weights_of_another_run(finished, made, tmp_path):
+    folder, _ = finished
+    settings = [*made.overrides, "training.steps=1", "training.learning_rate=1.0e-12", f"training.initial_run={folder}"]
+    fit("moe", [made.train], [made.eval], str(tmp_path / "next"), settings)
+    for one, other in zip(weights(tmp_path / "next"), weights(folder), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+    with pytest.raises(DataError, match="training.initial_run"):
+        fit("moe16", [made.train], [made.eval], str(tmp_path / "other"), settings)
 
 
 def test_a_run_killed_by_a_signal_goes_on(made, tmp_path):
