@@ -1,5 +1,6 @@
 """What the command line does itself: parsing, errors, what goes to stdout and stderr."""
 
+import json
 import subprocess
 import sys
 
@@ -45,10 +46,20 @@ def test_any_other_error_is_not_dressed_up(monkeypatch):
     assert isinstance(invoke(cli.yt8m_data, "validate", "x").exception, ZeroDivisionError)
 
 
-def test_recipes_lists_all_with_their_descriptions():
+def test_recipes_lists_all_with_weights_figures_and_components():
     lines = invoke(cli.yt8m_train, "recipes").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == recipe.names()
-    assert all(recipe.load(line.split()[0]).description in line for line in lines)
+    assert [line.split()[0] for line in lines] == ["recipe", *recipe.names()]
+    (line,) = (line for line in lines if line.startswith("lfnl_netvlad "))
+    assert "155.0 M" in line
+    assert line.endswith("late_fusion(netvlad) > dense > context_gating > gated_moe")
+
+
+def test_recipes_as_json_load_back(tmp_path):
+    recipes = json.loads(invoke(cli.yt8m_train, "recipes", "--json").stdout)
+    assert [each["name"] for each in recipes] == recipe.names()
+    assert all(each.pop("components") for each in recipes)
+    (tmp_path / "first.yaml").write_text(json.dumps(recipes[0]))  # JSON is YAML
+    assert recipe.load(str(tmp_path / "first.yaml")) == recipe.load(recipes[0]["name"])
 
 
 @pytest.mark.parametrize("command", sorted(cli.yt8m_data.commands))

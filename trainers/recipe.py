@@ -1,6 +1,7 @@
 """Recipes: what to train and how, as YAML. Reading one imports no TensorFlow."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -186,9 +187,16 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise DataError(f"recipe {name_or_path}: {_sentence(error)}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-6 as a number, as YAML 1.2 and people do; PyYAML keeps to 1.1, where it is text."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise DataError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
 

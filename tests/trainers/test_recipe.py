@@ -41,6 +41,12 @@ def test_overrides():
     assert recipe.training.total_steps(10**6) == 7
 
 
+@pytest.mark.parametrize("text", ["1e-6", "1E-6", "1.0e-6", "0.1e-5", "+1e-6", "1e-06"])
+def test_numbers_as_people_write_them(text):
+    assert load("moe", [f"head.l2={text}"]).head.options["l2"] == 1e-6
+    assert load("moe", ["head.l2=1e"]).head.options["l2"] == "1e"
+
+
 def test_overrides_reach_into_lists():
     recipe = load("moe", ["encoders=[{name: dense, size: 8}, {name: dense, size: 4}]", "encoders.1.size=5", "published.0.figures.gap=0.5"])
     assert [encoder.options["size"] for encoder in recipe.encoders] == [8, 5]
