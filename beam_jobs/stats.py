@@ -1,79 +1,125 @@
-"""`yt8m-data stats`: one pass over the shards -> stats.json, label_counts.csv, cooccurrence.npz, and both as pictures."""
+"""`yt8m-data stats`: one pass over the shards -> the statistics of their records."""
 
-import csv
-import io
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 
 from beam_jobs import runners
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, CombineStatistics, ReadShards, bad_lines
+from beam_jobs.transforms import BAD, READING, CombineStatistics, ReadShards
 from yt8m_data import shards
 from yt8m_data.errors import BadRecord, DataError
-from yt8m_data.report import plots
-from yt8m_data.statistics import Statistics
-
-OUTPUTS = ("stats.json", "label_counts.csv", "cooccurrence.npz", "zipf.png", "cooccurrence.png", "bad_records.jsonl")
+from yt8m_data.statistics import Reading, Statistics, accumulators, folder
 
 
-def run(source: Input, out: str, names: dict[int, str] | None, engine: runners.Engine, overwrite: bool = False) -> dict[str, Any]:
-    """Compute the statistics of `source`, write OUTPUTS into the folder `out`, and return what `stats.json` holds.
+@dataclass(frozen=True)
+class Request:
+    """What to count.
+
+    Attributes:
+      features: look at the features; None: at video level, where they are read anyway.
+      verify: read frame-level records whole and check all their checksums, even where the features are not looked at.
+      sample: share of the videos to count, chosen by a hash of their ids.
+      label_means: count the mean vector of the records with each label as well.
+      slice_by: count parts of the data as well; one of `slices.WAYS`.
+      verticals: the vertical of each label, for slices by them.
 
     Raises:
-      DataError: `out` holds such outputs already and `overwrite` is not set, or the input is bad.
+      DataError: the sample is no share, or what is wanted needs something that is not given.
     """
-    folder = Path(out)
-    present = [name for name in OUTPUTS if (folder / name).exists()]
-    if present and not overwrite:
-        raise DataError(f"{out} holds {present[0]!r} already: give another folder, or --overwrite to replace it")
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{out} is a file: give a folder for the output")
-    statistics = compute(source, engine)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in present:
-        (folder / name).unlink()
-    write(statistics, folder, names)
-    return shards.read_json(folder / "stats.json")
+
+    features: bool | None = None
+    verify: bool = False
+    sample: float = 1.0
+    label_means: bool = False
+    slice_by: str | None = None
+    verticals: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sample <= 1:
+            raise DataError(f"a sample of {self.sample:g} is no share of the videos: give more than 0, and at most 1")
+        if self.label_means and self.features is False:
+            raise DataError("label means are of features: leave out --no-features, or --label-means")
+        if self.slice_by == "vertical" and not self.verticals:
+            raise DataError("slices by vertical need to know them: give a --vocabulary with the column 'Vertical1'")
+
+    def reads_features(self, kind: str) -> bool:
+        """Return whether the features of records of this kind are looked at."""
+        return self.label_means or kind == "video" if self.features is None else self.features
 
 
-def compute(source: Input, engine: runners.Engine) -> Statistics:
-    """Run the pipeline and return what it counted; refuse a rotten input."""
+EVERYTHING = Request()
+
+
+def run(
+    source: Input, out: str, names: dict[int, str] | None, engine: runners.Engine, overwrite: bool = False, request: Request = EVERYTHING
+) -> dict[str, Any]:
+    """Compute the statistics of `source`, write them into the folder `out`, and return what `stats.json` holds.
+
+    Raises:
+      DataError: `out` holds statistics already and `overwrite` is not set, or the input is bad.
+    """
+    folder.check(out, overwrite)
+    return folder.write(compute(source, engine, request), out, names)
+
+
+def compute(source: Input, engine: runners.Engine, request: Request = EVERYTHING) -> Statistics:
+    """Run the pipeline and return what it counted.
+
+    Of frame-level records whose features are not asked for the first bytes alone are read.
+
+    Raises:
+      DataError: the input is rotten, or what was counted is not what was read.
+    """
+    schema, features = source.schema, request.reads_features(source.schema.kind)
+    heads = schema.kind == "frame" and not features and not request.verify
+    read_schema = replace(schema, features=()) if schema.kind == "video" and not features else schema
+    chosen = accumulators(schema, features, _optional(source, request))
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        read = pipeline | ReadShards(source.files, source.schema, source.skip_bad, counter)
-        statistics = read.batches | "Count" >> beam.CombineGlobally(CombineStatistics(source.schema))
-        return statistics | "Add the bad" >> beam.Map(_with_bad, beam.pvalue.AsList(read[BAD]))
+        read = pipeline | ReadShards(source.files, read_schema, source.skip_bad, counter, bool(request.slice_by), heads)
+        batches = read.batches if request.sample == 1 else read.batches | "Sample" >> beam.Map(_sampled, request.sample)
+        statistics = batches | "Count" >> beam.CombineGlobally(CombineStatistics(schema, chosen))
+        return statistics | "Add what was read" >> beam.Map(_with_reading, beam.pvalue.AsList(read[READING]), beam.pvalue.AsList(read[BAD]))
 
-    statistics: Statistics = runners.run(engine, "stats", source.bytes, source.estimated_records, build, lambda result: result.num_records)
-    source.check_bad(statistics.bad, statistics.num_records)
+    statistics: Statistics = runners.run(
+        engine, "stats", source.bytes, source.estimated_records, build, lambda result: result.reading.num_records
+    )
+    statistics.reading = replace(statistics.reading, features=features, sample=request.sample)
+    _reconcile(statistics, source, request)
     return statistics
 
 
-def write(statistics: Statistics, folder: Path, names: dict[int, str] | None) -> None:
-    """Write OUTPUTS, `stats.json` last; `bad_records.jsonl` only where there are some."""
-    counts, cooccurrence = statistics.label_counts, statistics.cooccurrence()
-    with shards.atomic_write(folder / "label_counts.csv") as stream:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["Index", "Count", *(["Name"] if names else [])])
-        table.writerows([i, count, *([names.get(i, "")] if names else [])] for i, count in enumerate(counts.tolist()))
-        stream.write(text.getvalue().encode())
-    with shards.atomic_write(folder / "cooccurrence.npz") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **cooccurrence)
-    if statistics.bad:
-        with shards.atomic_write(folder / "bad_records.jsonl") as stream:
-            stream.write(bad_lines(statistics.bad))
-    result = statistics.to_dict()
-    plots.zipf_plot(result, folder / "zipf.png", names)
-    if counts.any():
-        plots.cooccurrence_plot(cooccurrence, names, folder / "cooccurrence.png")
-    shards.write_json(folder / "stats.json", result)
+def _optional(source: Input, request: Request) -> dict[str, dict[str, Any]]:
+    """The optional accumulators that are asked for, with their arguments."""
+    chosen: dict[str, dict[str, Any]] = {"label_means": {}} if request.label_means else {}
+    if request.slice_by:
+        chosen["slices"] = {"by": request.slice_by, "files": source.files, "verticals": request.verticals}
+    return chosen
 
 
-def _with_bad(statistics: Statistics, bad: list[BadRecord]) -> Statistics:
+def _sampled(batch: pa.RecordBatch, share: float) -> pa.RecordBatch:
+    """Keep the records whose ids fall into the share: the same ones in every job."""
+    chosen = shards.unit_interval(shards.stable_hash(0, batch.column("id").to_pylist(), "stats sample")) < share
+    return batch.take(pa.array(np.flatnonzero(chosen)))
+
+
+def _with_reading(statistics: Statistics, readings: list[Reading], bad: list[BadRecord]) -> Statistics:
+    statistics.reading = reduce(Reading.merged, readings)
     statistics.bad = sorted(bad)
     return statistics
+
+
+def _reconcile(statistics: Statistics, source: Input, request: Request) -> None:
+    """Hold what was counted against what was read."""
+    read, counted = statistics.reading, statistics.num_records
+    source.check_bad(statistics.bad, read.num_records)
+    if read.files != len(source.files) or (counted != read.num_records and request.sample == 1):
+        found = f"{len(source.files)} files, {read.files} of them read, {read.num_records} records read and {counted} counted"
+        raise DataError(f"the books do not balance, so records were lost on the way: {found}; run it again")

@@ -1,10 +1,8 @@
 """The transforms that the pipelines share, besides GroupBatches: ReadShards, WriteShards and the combining of statistics."""
 
 import itertools
-import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -15,19 +13,17 @@ import pyarrow as pa
 from beam_jobs.group import GroupBatches
 from beam_jobs.progress import Counter
 from yt8m_data import codec, shards, tfrecord
-from yt8m_data.errors import BadRecord, DataError
-from yt8m_data.schema import Schema
-from yt8m_data.statistics import Statistics
+from yt8m_data.errors import DataError
+from yt8m_data.schema import ORDER, Schema
+from yt8m_data.statistics import Accumulator, Reading, Statistics
 
 WRITE_ROWS = 512  # records encoded at a time
 
-ORDER = "order"  # column: the record's place in the sorted input, file << 32 | index
-
-BAD = "bad"
+BAD, READING = "bad", "reading"
 
 
 class ReadShards(beam.PTransform):
-    """Files -> record batches (main output) and BadRecords (output `bad`).
+    """Files -> record batches (main output), BadRecords (output `bad`) and what was read of each file (output `reading`).
 
     Args:
       files: the sorted paths.
@@ -35,37 +31,53 @@ class ReadShards(beam.PTransform):
       skip_bad: pass over bad records; otherwise the first one ends the job.
       counter: counts the records read.
       augmentable: add the columns of `PROVENANCE` and ORDER.
+      heads: of frame-level records read the first bytes alone; the batches have the columns of `codec.decode_heads`.
     """
 
-    def __init__(self, files: list[str], schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool = False) -> None:
+    def __init__(
+        self, files: list[str], schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool = False, heads: bool = False
+    ) -> None:
         super().__init__()
         self.files = files
-        self.read = _ReadShard(schema, skip_bad, counter, augmentable)
+        self.read = _ReadShard(schema, skip_bad, counter, augmentable, heads)
 
     def expand(self, pipeline: Any) -> Any:
         """Read every file as a whole, on whichever worker has time."""
         files = pipeline | "Files" >> beam.Create(list(enumerate(self.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
-        return files | "Read" >> beam.ParDo(self.read).with_outputs(BAD, main="batches")
+        return files | "Read" >> beam.ParDo(self.read).with_outputs(BAD, READING, main="batches")
 
 
 class _ReadShard(beam.DoFn):
-    def __init__(self, schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool) -> None:
-        self.schema, self.skip_bad, self.counter, self.augmentable = schema, skip_bad, counter, augmentable
+    def __init__(self, schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool, heads: bool) -> None:
+        self.schema, self.skip_bad, self.counter, self.augmentable, self.heads = schema, skip_bad, counter, augmentable, heads
 
     def process(self, element: tuple[int, str]) -> Iterator[Any]:
         number, path = element
+        num_records = bytes_read = 0
+        for decoded, size in self._scan(path) if self.heads else self._read(path):
+            for bad in decoded.bad:
+                if not self.skip_bad:
+                    raise DataError(f"{bad} (--on-bad-record skip leaves such records out)")
+                yield beam.pvalue.TaggedOutput(BAD, bad)
+            batch = decoded.batch
+            num_records, bytes_read = num_records + batch.num_rows, bytes_read + size
+            self.counter.add(batch.num_rows)
+            if self.augmentable:
+                batch = batch.append_column(ORDER, pa.array(number << 32 | decoded.indices))
+            yield batch
+        whole = os.path.getsize(path)
+        reading = Reading(1, whole, bytes_read if self.heads else whole, "headers" if self.heads else "whole", num_records=num_records)
+        yield beam.pvalue.TaggedOutput(READING, reading)
+
+    def _read(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
         with open(path, "rb", buffering=0) as stream:
             for block in tfrecord.read(stream, path):
-                decoded = codec.decode(block, self.schema, self.augmentable)
-                for bad in decoded.bad:
-                    if not self.skip_bad:
-                        raise DataError(f"{bad} (--on-bad-record skip leaves such records out)")
-                    yield beam.pvalue.TaggedOutput(BAD, bad)
-                self.counter.add(decoded.batch.num_rows)
-                batch = decoded.batch
-                if self.augmentable:
-                    batch = batch.append_column(ORDER, pa.array(number << 32 | decoded.indices))
-                yield batch
+                yield codec.decode(block, self.schema, self.augmentable), len(block.data)
+
+    def _scan(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
+        with tfrecord.LocalFile(path) as source:
+            for block in tfrecord.scan(source):
+                yield codec.decode_heads(block, self.schema, self.augmentable), block.bytes_read
 
 
 def split_batch(batch: pa.RecordBatch, partitions: np.ndarray, rows: np.ndarray | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -176,14 +188,14 @@ def _check_distinct(ordered: list[bytes]) -> None:
 
 
 class CombineStatistics(beam.CombineFn):
-    """Record batches -> Statistics."""
+    """Record batches -> one Statistics; `chosen` are its accumulators, by default all that apply."""
 
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
+    def __init__(self, schema: Schema, chosen: Sequence[Accumulator] | None = None) -> None:
+        self.schema, self.chosen = schema, chosen
 
     def create_accumulator(self) -> Statistics:
         """Start with nothing."""
-        return Statistics(self.schema)
+        return Statistics(self.schema, self.chosen)
 
     def add_input(self, accumulator: Statistics, batch: pa.RecordBatch) -> Statistics:
         """Add a batch."""
@@ -205,8 +217,3 @@ class CombineStatistics(beam.CombineFn):
     def extract_output(self, accumulator: Statistics) -> Statistics:
         """Return it as it is."""
         return accumulator
-
-
-def bad_lines(bad: Iterable[BadRecord]) -> bytes:
-    """Format `bad_records.jsonl`."""
-    return "".join(json.dumps(asdict(record)) + "\n" for record in sorted(bad)).encode()

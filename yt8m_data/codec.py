@@ -7,7 +7,7 @@ use lays it out (unpacked floats, split runs, unknown fields) is legal: the prot
 import functools
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from yt8m_data import wire
 from yt8m_data.errors import BadRecord
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import PROVENANCE, Feature, Schema
-from yt8m_data.tfrecord import RecordBlock
+from yt8m_data.tfrecord import HeadBlock, RecordBlock
 
 _Buffer = bytes | memoryview
 
@@ -58,6 +58,52 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
     if len(good) < len(block):
         batch = batch.take(pa.array(good))
     return Decoded(batch, block.indices[good], block.bad + refused.bad)
+
+
+def decode_heads(block: HeadBlock, schema: Schema, provenance: bool = False) -> Decoded:
+    """Decode ids, labels and the number of frames of frame-level records from their first bytes and their lengths.
+
+    In a SequenceExample the context comes first. What is behind it is as long as so many frames of the schema's features are, for one
+    number of frames or for none; whether they are frames, nobody looks.
+
+    Returns the columns `id`, `labels` and `num_frames` (int32; null where no number fits), with those of `PROVENANCE` behind them if asked
+    for. What is bad about a context is reported as `decode` does.
+    """
+    starts, ends = block.starts.copy(), block.ends
+    _, context_ends = wire.delimited(block.data, starts, wire.FIELD_1)
+    behind = np.where(context_ends < 0, -1, block.lengths - (context_ends - starts))
+    num_frames = _frames_by_length(behind, schema.features)
+    pieces, size = [block.data], len(block.data)
+    for row in np.flatnonzero((context_ends < 0) | (context_ends > ends)).tolist():  # a long context, or one that does not come first
+        whole = context_ends[row] - starts[row] if context_ends[row] > 0 else block.lengths[row]
+        pieces.append(np.frombuffer(block.read_more(row, int(whole)), np.uint8))
+        starts[row], context_ends[row] = size, size + len(pieces[-1])
+        size += len(pieces[-1])
+    contexts = replace(block, data=np.concatenate(pieces) if len(pieces) > 1 else block.data, starts=starts, ends=context_ends)
+    decoded = decode(contexts, replace(schema, kind="video", features=()), provenance)  # a context alone is an Example
+    kept = num_frames[np.searchsorted(block.indices, decoded.indices)]
+    return decoded._replace(batch=decoded.batch.append_column("num_frames", pa.array(kept, mask=kept < 0)))
+
+
+def _frames_by_length(lengths: np.ndarray, features: tuple[Feature, ...]) -> np.ndarray:
+    """Number of frames whose feature lists are so many bytes long, int32 [N]; -1 where there is none."""
+    most = int(lengths.max(initial=0)) // sum(len(wire.frame_header(feature.size)) + feature.size for feature in features)
+    sizes = _sizes_by_frames(features, 1 << most.bit_length())
+    found = np.searchsorted(sizes, lengths).clip(max=len(sizes) - 1)  # a negative length finds 0 frames, whose lists are not as short
+    return np.where(sizes[found] == lengths, found, -1).astype(np.int32)
+
+
+@functools.cache
+def _sizes_by_frames(features: tuple[Feature, ...], most: int) -> np.ndarray:
+    """Bytes that the feature lists of 0, 1, 2 ... `most` frames take, int64 [most + 1]."""
+    sizes = []
+    for count in range(most + 1):
+        lists = 0
+        for feature in features:
+            frames = count * (len(wire.frame_header(feature.size)) + feature.size)
+            lists += len(wire.entry_prefixes(feature.name.encode())[frames]) + frames
+        sizes.append(len(wire.Prefixes(bytes([wire.FIELD_2]))[lists]) + lists)
+    return np.array(sizes)
 
 
 class _Refused:

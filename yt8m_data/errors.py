@@ -1,6 +1,8 @@
 """The errors that a wrong input or a wrong use raises."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
 
 class DataError(ValueError):
@@ -19,3 +21,8 @@ class BadRecord:
 
     def __str__(self) -> str:
         return f"{self.file}: record {self.index} at byte {self.offset}: {self.reason}"
+
+
+def bad_lines(bad: Iterable[BadRecord]) -> bytes:
+    """Format `bad_records.jsonl`."""
+    return "".join(json.dumps(asdict(record)) + "\n" for record in sorted(bad)).encode()

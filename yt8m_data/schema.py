@@ -18,6 +18,8 @@ PROVENANCE = pa.schema(
     [("aug_method", pa.binary()), ("aug_base", pa.binary()), ("aug_neighbor", pa.binary()), ("aug_lambda", pa.float32())]
 )  # what stands beside a synthetic record; null on a real one
 
+ORDER = "order"  # column: the record's place in the sorted input, file << 32 | index, int64
+
 
 @dataclass(frozen=True)
 class Feature:

@@ -2,7 +2,8 @@
 
 One power law does not fit YouTube-8M, whose tail falls faster than its head (log-log slopes -0.93, -1.12 and -1.38 on the 2018 counts).
 So a fit holds one least-squares line for the whole range and one per regime, and beside them the maximum-likelihood exponent, which weighs
-every label occurrence alike and is ruled by the head.
+every label occurrence alike and is ruled by the head; the likeliest law with a break (`two_regimes`); and the power law of the counts
+themselves with its goodness of fit (`power_law`).
 """
 
 from dataclasses import asdict, dataclass
@@ -10,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from yt8m_data import power_law, two_regimes
 from yt8m_data.errors import DataError
+from yt8m_data.power_law import CONFIDENCE_95, PowerLaw
+from yt8m_data.two_regimes import TwoRegimes
 
 REGIMES = ((1, 100), (10, 1000), (100, None))  # first and last rank; None: the last
 FEWEST_RANKS = 10  # that a regime's line may rest on
@@ -43,6 +47,9 @@ class Fit:
         with fewer than ten ranks is not fitted, nor one that equals the whole. None where fewer than two labels have videos.
       exponent: maximum-likelihood s of p(r) = r^-s / sum_k k^-s over ranks r = 1..C; None where no finite s is most likely.
       exponent_error: its standard error, taking label occurrences as independent.
+      exponent_interval: 95 %, widened by how much further the counts lie from the law than those of independent occurrences would.
+      power_law: fit of the distribution of the counts, from some count on; None where too few labels differ.
+      two_regimes: the likeliest law with one break; None where there are too few labels.
       top_10_share, top_100_share: share of label occurrences that the most frequent 10 and 100 labels hold.
       bottom_half_share: share that the less frequent half of all labels holds.
     """
@@ -54,17 +61,25 @@ class Fit:
     lines: tuple[Line, ...]
     exponent: float | None
     exponent_error: float | None
+    exponent_interval: tuple[float, float] | None
+    power_law: PowerLaw | None
+    two_regimes: TwoRegimes | None
     top_10_share: float
     top_100_share: float
     bottom_half_share: float
 
     def to_dict(self) -> dict[str, Any]:
         """The fit in plain numbers, lists and dictionaries, ready for JSON."""
-        return asdict(self) | {"lines": [asdict(line) for line in self.lines]}
+        return asdict(self) | {
+            "lines": [asdict(line) for line in self.lines],
+            "exponent_interval": self.exponent_interval and list(self.exponent_interval),
+            "power_law": self.power_law and self.power_law.to_dict(),
+            "two_regimes": self.two_regimes and self.two_regimes.to_dict(),
+        }
 
 
-def fit(label_counts: np.ndarray) -> Fit:
-    """Fit the law of label counts, integers [C] in any order.
+def fit(label_counts: np.ndarray, num_simulations: int = 0) -> Fit:
+    """Fit the law of label counts, integers [C] in any order; the p-value of `power_law` takes simulations, of some ten milliseconds each.
 
     Raises:
       DataError: a count is negative.
@@ -82,6 +97,9 @@ def fit(label_counts: np.ndarray) -> Fit:
         lines=_lines(counts[counts > 0]),
         exponent=exponent,
         exponent_error=error,
+        exponent_interval=_interval(counts, exponent, error),
+        power_law=power_law.fit(counts, num_simulations),
+        two_regimes=two_regimes.fit(counts),
         top_10_share=int(counts[:10].sum()) / max(total, 1),
         top_100_share=int(counts[:100].sum()) / max(total, 1),
         bottom_half_share=int(counts[(len(counts) + 1) // 2 :].sum()) / max(total, 1),
@@ -127,3 +145,12 @@ def _likeliest_exponent(counts: np.ndarray) -> tuple[float | None, float | None]
         middle = (low + high) / 2
         low, high = (middle, high) if moments(middle)[0] > observed else (low, middle)
     return low, float(1 / np.sqrt(counts.sum() * moments(low)[1]))
+
+
+def _interval(counts: np.ndarray, exponent: float | None, error: float | None) -> tuple[float, float] | None:
+    if exponent is None or error is None:
+        return None
+    weights = np.arange(1, len(counts) + 1) ** -exponent
+    spread = two_regimes.dispersion(counts, counts.sum() * weights / weights.sum(), 1)
+    reach = float(CONFIDENCE_95 * error * np.sqrt(spread))
+    return exponent - reach, exponent + reach

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import apache_beam as beam
@@ -10,10 +9,11 @@ from hypothesis import strategies as st
 
 from beam_jobs import runners
 from beam_jobs.progress import Counter, _counts
-from beam_jobs.transforms import BAD, ORDER, CombineStatistics, Layout, ReadShards, WriteShards, bad_lines, split_batch
-from yt8m_data import codec, schema, shards, tfrecord
-from yt8m_data.errors import BadRecord, DataError
+from beam_jobs.transforms import BAD, ORDER, READING, CombineStatistics, Layout, ReadShards, WriteShards, split_batch
+from yt8m_data import codec, schema, shards, synth, tfrecord
+from yt8m_data.errors import DataError
 from yt8m_data.statistics import Statistics
+from yt8m_data.synthetic import SyntheticSpec
 
 
 def read_file(path, layout):
@@ -177,15 +177,55 @@ def test_combine_statistics_equals_one_shot(files):
     assert merged.to_dict() == whole.to_dict()
 
 
-def test_bad_lines_are_json_in_the_order_of_the_input():
-    bad = [BadRecord("b", 0, 0, "crc", "wrong"), BadRecord("a", 2, 99, "size", 'has "3"'), BadRecord("a", 1, 50, "crc", "wrong")]
-    lines = [json.loads(line) for line in bad_lines(bad).splitlines()]
-    assert [(line["file"], line["index"]) for line in lines] == [("a", 1), ("a", 2), ("b", 0)]
-    assert lines[1] == {"file": "a", "index": 2, "offset": 99, "kind": "size", "reason": 'has "3"'}
-
-
 def test_reading_counts_records(files, tmp_path):
     counter = Counter(str(tmp_path))
     layout = schema.sniff(files[0])
     collected(lambda p, _: (p | ReadShards(files, layout, False, counter)).batches | beam.combiners.Count.Globally())
     assert _counts(str(tmp_path)) == {"read": 600}
+
+
+def read_all(files, layout, **options):
+    """Batches as rows, and what was read of each file."""
+
+    def build(pipeline, counter):
+        read = pipeline | ReadShards(files, layout, False, counter, **options)
+        rows = read.batches | beam.FlatMap(lambda batch: batch.to_pylist()) | beam.combiners.ToList()
+        return rows | beam.Map(lambda found, readings: (found, readings), beam.pvalue.AsList(read[READING]))
+
+    return collected(build, 40)
+
+
+def test_what_was_read_is_told_of_every_file(files):
+    rows, readings = collected(
+        lambda p, counter: (
+            (read := p | ReadShards(files, schema.sniff(files[0]), False, counter)).batches
+            | beam.Map(lambda batch: batch.num_rows)
+            | beam.combiners.ToList()
+            | beam.Map(lambda counts, found: (sum(counts), found), beam.pvalue.AsList(read[READING]))
+        ),
+        600,
+    )
+    assert rows == sum(reading.num_records for reading in readings) == 600
+    assert len(readings) == len(files)
+    assert sorted(reading.bytes for reading in readings) == sorted(Path(path).stat().st_size for path in files)
+    assert all(reading.bytes_read == reading.bytes and reading.how == "whole" and reading.files == 1 for reading in readings)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames") / "f"
+    synth.write(SyntheticSpec("frame", 40, 30, max_frames=100), str(folder), 2)
+    return sorted(str(path) for path in folder.glob("*.tfrecord"))
+
+
+def test_the_first_bytes_of_frame_level_records_tell_ids_labels_and_lengths(frames):
+    layout = schema.sniff(frames[0])
+    whole, _ = read_all(frames, layout)
+    heads, readings = read_all(frames, layout, heads=True)
+    expected = [{"id": row["id"], "labels": row["labels"], "num_frames": len(row["rgb"])} for row in whole]
+    assert sorted(heads, key=lambda row: row["id"]) == sorted(expected, key=lambda row: row["id"])
+    assert {reading.how for reading in readings} == {"headers"}
+    assert sum(reading.bytes_read for reading in readings) == 40 * 256 + 2 * 8
+    with_place, _ = read_all(frames, layout, heads=True, augmentable=True)
+    assert sorted(row[ORDER] for row in with_place) == [number << 32 | index for number in (0, 1) for index in range(20)]
+    assert all(row["aug_method"] is None for row in with_place)

@@ -59,6 +59,20 @@ def test_the_2017_shards_and_audioset(shared_data, command, tmp_path):
     assert (result["num_records"], result["num_classes"], result["kind"]) == (285, 527, "frame")
 
 
+def test_halves_of_the_real_shards_are_alike_and_augmented_ones_are_not(shared_data, augmented, command, tmp_path):
+    """Shards 0000-0044 against 0045-0089, and against what was made of 0000-0069."""
+    files = sorted((shared_data / "yt8m-2018-video").glob("*.tfrecord"))
+    for name, part in (("a", files[:45]), ("b", files[45:])):
+        command("yt8m-data", "stats", *part, "--out", tmp_path / name, "--no-report")
+    assert "BREACH" not in command("yt8m-data", "compare", tmp_path / "a", tmp_path / "b").out
+    _, folder = augmented
+    vocabulary = ["--vocabulary", shared_data / "vocabulary-2018.csv"]
+    printed = command("yt8m-data", "compare", tmp_path / "a", folder / "stats_after.json", *vocabulary, status=1).out
+    assert "BREACH labels: L-infinity" in printed
+    assert "BREACH labels: Jensen-Shannon" in printed
+    assert " Concert" in printed  # the fourth label by count, sub-sampled
+
+
 def test_books_ids_and_labels(augmented, records):
     _, folder = augmented
     totals = json.loads((folder / "manifest.json").read_text())["totals"]

@@ -12,12 +12,17 @@ NAMES = {0: "Game", 3: "Video game", 4: "Trumpet"}
 
 
 def stats(**more: object) -> dict:
+    pair = {"first": 0, "second": 3, "count": 70, "pmi": 2.345}
     return {
         "num_records": 40_123,
         "num_unlabeled": 1017,
         "num_classes": 5,
         "bad_records": {"total": 3, "by_reason": {"crc": 3}},
         "labels_per_record": {"mean": 1.2345, "histogram": []},
+        "ids": {"distinct": 40_123, "duplicates": 0, "exact": True},
+        "label_sets": {"distinct": 17, "exact": True},
+        "measures": {"mean_ir": 1234.5678, "cv_ir": None, "scumble": 0.25, "gini": 0.5},
+        "pairs": {"strongest": [pair] * 5},
         "zipf": zipf.fit(np.array(COUNTS)).to_dict(),
         "label_counts": COUNTS,
         **more,
@@ -33,19 +38,77 @@ def test_statistics_in_lines():
     assert words(lines[0]) == words("40,123 records, 1,017 without labels, 3 bad")
     assert words(lines[1]) == words("1.234 labels per record")
     assert words(lines[2]) == words("4 of 5 labels have records; the median label has 80")
-    assert words(lines[-5]) == words("34,567 records with label 3 Video game")
-    assert words(lines[-2]) == words("5 records with label 1")  # no name
-    assert words(lines[-1]) == words("0 records with label 2")
+    assert words(lines[3]) == words("17 different label sets")
+    assert words(lines[4]) == words("1,234.568 mean imbalance ratio of a label (MeanIR)")
+    assert words(lines[5])[:2] == ["0.250", "SCUMBLE:"]  # there is no CVIR
+    assert words(lines[-8]) == words("34,567 records with label 3 Video game")
+    assert words(lines[-5]) == words("5 records with label 1")  # no name
+    assert words(lines[-4]) == words("0 records with label 2")
+    assert lines[-3:] == ["          70 records with 0 Game and 3 Video game (PMI 2.3 bits)"] * 3
     slopes = [line for line in lines if "log-log slope" in line]
     line = zipf.fit(np.array(COUNTS)).lines[0]
     assert words(slopes[0]) == words(f"{line.slope:.3f} log-log slope over ranks 1 to 4 (R2 {line.r_squared:.3f})")
-    assert not any("frames" in line for line in lines)
+    assert not any("frames" in line or "came before" in line or line.startswith("read:") for line in lines)
 
 
 def test_statistics_of_frames_and_without_names():
     lines = text.statistics(stats(frames_per_record={"mean": 210.26, "histogram": []}), None).split("\n")
     assert "       210.3 frames per record" in lines
-    assert words(lines[-5]) == words("34,567 records with label 3")
+    assert words(lines[-8]) == words("34,567 records with label 3")
+    assert words(lines[-1]) == words("70 records with 0 and 3 (PMI 2.3 bits)")
+
+
+def test_estimates_are_called_so():
+    ids, sets = {"distinct": 40_000, "duplicates": 123, "exact": False}, {"distinct": 1_234_567, "exact": False}
+    printed = text.statistics(stats(ids=ids, label_sets=sets), None)
+    assert "   about 123 records with an id that came before: yt8m-data validate tells which" in printed
+    assert "about 1,234,567 different label sets" in printed
+
+
+def test_what_a_header_scan_did_not_look_at_is_told():
+    printed = text.statistics(stats(read={"how": "headers", "bytes_read": 4_000_000, "bytes": 2_000_000_000}), None)
+    assert printed.endswith(
+        "read: headers and contexts, 0.2% of 2.0 GB; checksums of the frames not checked (--verify does, --features reads them)"
+    )
+    assert "read:" not in text.statistics(stats(read={"how": "whole", "bytes_read": 5, "bytes": 5}), None)
+
+
+def test_the_laws_in_lines():
+    rank = np.arange(1, 301)
+    counts = np.rint(1e6 * rank**-0.8 * np.exp(-rank / 100)).astype(int)
+    fitted = zipf.fit(counts, num_simulations=20)
+    lines = text.statistics(stats(zipf=fitted.to_dict(), label_counts=counts.tolist(), num_classes=300), None).split("\n")
+    low, high = fitted.exponent_interval
+    assert f"{fitted.exponent:>12.3f} likeliest Zipf exponent ({low:.3f} to {high:.3f})" in lines
+    (first, second), at = fitted.two_regimes.exponents, fitted.two_regimes.break_rank
+    assert f"{first:>12.3f} up to rank {at} and {second:.3f} beyond: two exponents fit better than one" in lines
+    law = next(line for line in lines if "power-law" in line)
+    assert words(law)[0] == f"{fitted.power_law.alpha:.3f}"
+    assert law.endswith(": ruled out") == (fitted.power_law.p_value < 0.1)
+    assert f"p = {fitted.power_law.p_value:.2f}" in law
+
+
+def comparison(breached: str) -> dict:
+    checks = [
+        {"name": name, "value": 0.123456, "chance": 0.01, "threshold": 0.1, "limit": 0.11, "breached": name == breached}
+        for name in ("labels: L-infinity", "x: mean shift")
+    ]
+    label = {"label": 3, "share_a": 0.25, "share_b": 0.125}
+    dimension = {"dimension": 7, "mean_a": 0.5, "mean_b": 1.5, "std_a": 1.0, "std_b": 2.0}
+    return {"checks": checks, "labels": [label] * 30, "features": {"x": [dimension]}}
+
+
+def test_a_comparison_in_lines():
+    lines = text.comparison(comparison(""), NAMES).split("\n")
+    assert [words(line)[0] for line in lines] == ["ok", "ok"]
+    assert words(lines[0])[1:] == words("labels: L-infinity 0.1235, allowed 0.1100 (0.1 and 0.0100 for chance)")
+    lines = text.comparison(comparison("labels: L-infinity"), NAMES).split("\n")
+    assert words(lines[0])[0] == "BREACH"
+    assert len(lines) == 3 + 20
+    assert words(lines[3]) == words("3 25.0000% -> 12.5000% Video game")
+    lines = text.comparison(comparison("x: mean shift"), NAMES).split("\n")
+    assert words(lines[-1]) == words("7 mean 0.5 -> 1.5, standard deviation 1 -> 2")
+    assert len(lines) == 4
 
 
 def test_the_plan_in_lines():

@@ -39,9 +39,19 @@ def test_unreadable_files(tmp_path):
             vocabulary.read(path)
 
 
+def test_verticals_by_number(tmp_path):
+    path = write(tmp_path, "Index,Name,Vertical1,Vertical2\n1,Car,Autos,\n0,Game,Games,Arts\n2,Thing,,Arts\n3,Short\n")
+    assert vocabulary.read_verticals(path) == {0: "Games", 1: "Autos", 2: "", 3: ""}
+    with pytest.raises(DataError, match=r"vocabulary\.csv lacks the columns 'Index' and 'Vertical1'"):
+        vocabulary.read_verticals(write(tmp_path, "Index,Name\n0,Game\n"))
+
+
 @pytest.mark.shared_data
 def test_the_published_vocabulary(shared_data):
     names = vocabulary.read(str(shared_data / "vocabulary-2018.csv"))
     assert list(names) == list(range(3862))
     assert [names[i] for i in range(2)] == ["Game", "Video game"]
     assert all(names.values())
+    verticals = vocabulary.read_verticals(str(shared_data / "vocabulary-2018.csv"))
+    assert verticals[0] == verticals[1] == "Games"
+    assert 20 < len(set(verticals.values())) < 30

@@ -95,6 +95,27 @@ def test_a_sampled_law_is_recovered_within_the_stated_error(exponent):
     assert 0.7 < scores.std() < 1.4
 
 
+def test_the_interval_of_the_exponent_covers_it_and_widens_with_the_scatter():
+    random = np.random.default_rng(2)
+    law = np.arange(1, 101) ** -1.0
+    law /= law.sum()
+    inside = sum(low <= 1 <= high for low, high in (fit(random.multinomial(100_000, law)).exponent_interval for _ in range(40)))
+    assert inside >= 34
+    smooth, rough = fit(random.multinomial(10**6, law)), fit(random.poisson(10**6 * law * random.lognormal(0, 0.3, 100)))
+    width = [np.diff(each.exponent_interval)[0] for each in (smooth, rough)]
+    assert width[1] > 3 * width[0]
+    assert smooth.exponent_interval[0] < smooth.exponent < smooth.exponent_interval[1]
+
+
+def test_the_other_fits_stand_beside():
+    counts = np.random.default_rng(3).permutation(power_law(500, 1.0, head=1e6))
+    result = fit(counts, num_simulations=5)
+    assert result.power_law.num_simulations == 5
+    assert fit(counts).power_law.p_value is None
+    assert result.power_law.rank_exponent == pytest.approx(1, abs=0.05)
+    assert result.two_regimes.exponents == pytest.approx((1, 1), abs=0.01)
+
+
 def test_shares_and_median_by_hand():
     result = fit(np.array([0, 4, 10, 1, 5]))
     assert (result.num_classes, result.num_empty, result.num_labels, result.median) == (5, 1, 20, 4)
@@ -129,6 +150,7 @@ def test_fewer_than_two_labels_with_videos_have_no_lines_and_no_exponent(counts)
     assert result.lines == ()
     assert result.exponent is None
     assert result.exponent_error is None
+    assert (result.exponent_interval, result.power_law, result.two_regimes) == (None, None, None)
     assert result.num_classes == len(counts)
     assert result.num_empty == counts.count(0)
     assert result.top_10_share == (1 if sum(counts) else 0)

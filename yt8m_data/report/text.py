@@ -7,24 +7,86 @@ import numpy as np
 
 from yt8m_data.sampling import OVER, REGIMES, Plan
 
+_SHOWN = 20  # labels and dimensions of a comparison
+
 
 def statistics(stats: Mapping[str, Any], names: Mapping[int, str] | None) -> str:
-    """Summarise what `stats.json` holds: the headline figures, and the most frequent labels."""
+    """Summarise what `stats.json` holds: the headline figures, the law, the most frequent labels and the strongest pairs."""
     counts = np.array(stats["label_counts"])
-    zipf = stats["zipf"]
-    lines = [
-        f"{stats['num_records']:>12,} records, {stats['num_unlabeled']:,} without labels, {stats['bad_records']['total']:,} bad",
+    zipf, measures, ids, sets = stats["zipf"], stats["measures"], stats["ids"], stats["label_sets"]
+    lines = [f"{stats['num_records']:>12,} records, {stats['num_unlabeled']:,} without labels, {stats['bad_records']['total']:,} bad"]
+    if ids["duplicates"]:
+        lines.append(f"{_about(ids['duplicates'], ids['exact']):>12} records with an id that came before: yt8m-data validate tells which")
+    lines += [
         f"{stats['labels_per_record']['mean']:>12.3f} labels per record",
         f"{np.count_nonzero(counts):>12,} of {stats['num_classes']:,} labels have records; the median label has {zipf['median']:,.10g}",
+        f"{_about(sets['distinct'], sets['exact']):>12} different label sets",
     ]
     if "frames_per_record" in stats:
         lines.append(f"{stats['frames_per_record']['mean']:>12.1f} frames per record")
+    for name in ("mean_ir", "cv_ir", "scumble", "gini"):
+        if measures[name] is not None:
+            lines.append(f"{measures[name]:>12,.3f} {_MEASURES[name]}")
     for line in zipf["lines"]:
         lines.append(
             f"{line['slope']:>12.3f} log-log slope over ranks {line['first_rank']:,} to {line['last_rank']:,} (R2 {line['r_squared']:.3f})"
         )
+    lines += _laws(zipf)
     for label in np.argsort(-counts, kind="stable")[:5].tolist():
         lines.append(f"{counts[label]:>12,} records with label {label}{_named(label, names)}")
+    for pair in stats["pairs"]["strongest"][:3]:
+        both = " and ".join(f"{label}{_named(label, names)}" for label in (pair["first"], pair["second"]))
+        lines.append(f"{pair['count']:>12,} records with {both} (PMI {pair['pmi']:.1f} bits)")
+    read = stats.get("read")
+    if read and read["how"] == "headers":
+        share = f"{read['bytes_read'] / max(read['bytes'], 1):.1%} of {read['bytes'] / 1e9:,.1f} GB"
+        lines.append(f"read: headers and contexts, {share}; checksums of the frames not checked (--verify does, --features reads them)")
+    return "\n".join(lines)
+
+
+_MEASURES = {
+    "mean_ir": "mean imbalance ratio of a label (MeanIR)",
+    "cv_ir": "its coefficient of variation (CVIR)",
+    "scumble": "SCUMBLE: frequent and rare labels together, from 0 to 1",
+    "gini": "Gini coefficient of the label counts",
+}
+
+
+def _laws(zipf: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if zipf["exponent"] is not None:
+        low, high = zipf["exponent_interval"]
+        lines.append(f"{zipf['exponent']:>12.3f} likeliest Zipf exponent ({low:.3f} to {high:.3f})")
+    if two := zipf["two_regimes"]:
+        first, second = two["exponents"]
+        better = "better" if two["aic_gain"] > 0 else "no better"
+        lines.append(f"{first:>12.3f} up to rank {two['break_rank']:,} and {second:.3f} beyond: two exponents fit {better} than one")
+    if law := zipf["power_law"]:
+        verdict = "" if law["p_value"] is None else f", p = {law['p_value']:.2f}{': ruled out' if law['p_value'] < 0.1 else ''}"
+        kept = f"{law['num_labels']:,} labels with {law['min_count']:,} records or more"
+        lines.append(f"{law['alpha']:>12.3f} power-law exponent of the counts of the {kept}{verdict}")
+    return lines
+
+
+def comparison(result: Mapping[str, Any], names: Mapping[int, str] | None) -> str:
+    """Print the outcome of `compare`: a line for each check, and for what moved where one is breached."""
+    lines = [
+        f"{'BREACH' if check['breached'] else 'ok':>6} {check['name']:<28} {check['value']:>9.4f}, allowed {check['limit']:.4f}"
+        f" ({check['threshold']:g} and {check['chance']:.4f} for chance)"
+        for check in result["checks"]
+    ]
+    breached = " ".join(check["name"] for check in result["checks"] if check["breached"])
+    if "labels:" in breached:
+        lines.append("labels that moved most, by their share of all label occurrences:")
+        for label in result["labels"][:_SHOWN]:
+            shares = f"{label['share_a']:>9.4%} -> {label['share_b']:.4%}"
+            lines.append(f"  {label['label']:>6} {shares}{_named(label['label'], names)}")
+    for name, dimensions in result["features"].items():
+        if f"{name}:" in breached:
+            lines.append(f"dimensions of {name} that moved most:")
+            for each in dimensions[:_SHOWN]:
+                mean = f"mean {each['mean_a']:.4g} -> {each['mean_b']:.4g}"
+                lines.append(f"  {each['dimension']:>6} {mean}, standard deviation {each['std_a']:.4g} -> {each['std_b']:.4g}")
     return "\n".join(lines)
 
 
@@ -53,3 +115,7 @@ def books(totals: Mapping[str, Any]) -> str:
 
 def _named(label: int, names: Mapping[int, str] | None) -> str:
     return f" {names[label]}" if names and label in names else ""
+
+
+def _about(number: int, exact: bool) -> str:
+    return f"{number:,}" if exact else f"about {number:,}"
