@@ -74,6 +74,13 @@ _ENGINE = _options(
     click.option("--workers", type=int, default=0, help="Local processes.  [default: 1, or all cores for large inputs]"),
 )
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an earlier output.")
+_STATS_OUT = click.option(
+    "--out", type=click.Path(), required=True, help="Folder for stats.json, its tables and matrices, and report.html."
+)
+_REPORT = click.option("--report/--no-report", default=True, show_default=True, help="Write report.html, with its plots, as well.")
+_IMPORT = click.option(
+    "--import", "imports", multiple=True, metavar="MODULE", help="Python module that registers statistics of your own; repeatable."
+)
 
 
 @click.group(cls=_Commands)
@@ -106,25 +113,98 @@ def synth(out: str, kind: Any, records: int, shards: int, classes: int, seed: in
 
 @yt8m_data.command()
 @click.argument("patterns", nargs=-1, required=True)
+@_STATS_OUT
 @click.option(
-    "--out",
-    type=click.Path(),
-    required=True,
-    help="Folder for stats.json, label_counts.csv, cooccurrence.npz, zipf.png and cooccurrence.png.",
+    "--features/--no-features",
+    default=None,
+    help="Look at the features; or at ids and labels alone, for which little of a frame-level shard is read.  [default: at video level]",
 )
+@click.option("--verify", is_flag=True, help="Read frame-level shards whole, and check all checksums, even without --features.")
+@click.option(
+    "--sample", type=float, default=1.0, show_default=True, metavar="FRACTION", help="Count this share of the videos, by their ids."
+)
+@click.option(
+    "--slice-by",
+    type=click.Choice(["shard", "vertical", "synthetic"]),
+    help="Count parts as well: each file, each vertical (Vertical1 of the vocabulary), or each way that videos were made.",
+)
+@click.option("--label-means", is_flag=True, help="Compute the mean vector of the videos with each label as well.")
+@_IMPORT
+@_REPORT
 @_VOCABULARY
 @_INPUT
 @_ENGINE
 @_OVERWRITE
 @click.pass_context
-def stats(ctx: click.Context, patterns: tuple[str, ...], out: str, vocabulary: str | None, overwrite: bool, **options: Any) -> None:
-    """Count labels, their co-occurrence and the features' moments; draw the Zipf plot."""
+def stats(
+    ctx: click.Context, patterns: tuple[str, ...], out: str, vocabulary: str | None, overwrite: bool, report: bool, **options: Any
+) -> None:
+    """Count labels, their pairs and sets, lengths and the features' moments in one pass; measure the imbalance and fit the Zipf law."""
     from beam_jobs import stats as job
+    from yt8m_data import statistics
+    from yt8m_data import vocabulary as vocabularies
+    from yt8m_data.report import collect, text
+
+    statistics.import_modules(options["imports"])
+    verticals = vocabularies.read_verticals(vocabulary) if vocabulary and options["slice_by"] == "vertical" else {}
+    request = job.Request(**{key: options[key] for key in ("features", "verify", "sample", "label_means", "slice_by")}, verticals=verticals)
+    source, names = _open(patterns, vocabulary, options)
+    result = job.run(source, out, names, _engine(ctx, options), overwrite, request)
+    if report:
+        collect.write([out], names=names, command=_command())
+    click.echo(text.statistics(result, names))
+
+
+@yt8m_data.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path())
+@_STATS_OUT
+@_IMPORT
+@_REPORT
+@_VOCABULARY
+@_OVERWRITE
+def merge_stats(
+    folders: tuple[str, ...], out: str, imports: tuple[str, ...], report: bool, vocabulary: str | None, overwrite: bool
+) -> None:
+    """Add up the outputs of stats in FOLDERS: exactly what stats would count on all their shards together."""
+    from yt8m_data import statistics
+    from yt8m_data import vocabulary as vocabularies
+    from yt8m_data.report import collect, text
+    from yt8m_data.statistics import folder
+
+    statistics.import_modules(imports)
+    names = vocabularies.read(vocabulary) if vocabulary else None
+    result = folder.merge(folders, out, names, overwrite)
+    if report:
+        collect.write([out], names=names, command=_command())
+    click.echo(text.statistics(result, names))
+
+
+@yt8m_data.command()
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@click.option("--max-linf", type=float, default=0.01, show_default=True, help="Largest difference of a label's share of the occurrences.")
+@click.option("--max-js", type=float, default=0.01, show_default=True, help="Jensen-Shannon divergence of the labels, in bits.")
+@click.option("--max-shift", type=float, default=0.1, show_default=True, help="Shift of a dimension's mean, in standard deviations.")
+@click.option(
+    "--max-spread", type=float, default=0.2, show_default=True, help="Change of a dimension's standard deviation, in powers of 2."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_VOCABULARY
+@click.pass_context
+def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str | None, **limits: float) -> None:
+    """Compare the outputs of stats A and B (folders, or their stats.json): exit status 1 where they differ by more than the thresholds.
+
+    What chance explains at their sizes is allowed on top.
+    """
+    from yt8m_data import compare as job
+    from yt8m_data import vocabulary as vocabularies
     from yt8m_data.report import text
 
-    source, names = _open(patterns, vocabulary, options)
-    result = job.run(source, out, names, _engine(ctx, options), overwrite)
-    click.echo(text.statistics(result, names))
+    names = vocabularies.read(vocabulary) if vocabulary else None
+    thresholds = job.Thresholds(**{name.removeprefix("max_"): value for name, value in limits.items()})
+    result = {"a": a, "b": b, **job.compare(job.read(a), job.read(b), thresholds)}
+    click.echo(json.dumps(result, indent=2) if as_json else text.comparison(result, names))
+    ctx.exit(0 if result["ok"] else 1)
 
 
 @yt8m_data.command()
@@ -175,7 +255,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     """Over-sample rare labels with synthetic videos, sub-sample common ones, and write shuffled shards into OUT."""
     from beam_jobs import augment as job
     from yt8m_data import sampling
-    from yt8m_data.report import text
+    from yt8m_data.report import collect, text
 
     settings = sampling.Settings(
         policy=options["policy"],
@@ -193,6 +273,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     chunk = options["chunk_shards"] if options["pool"] == "chunk" else None
     output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"])
     manifest = job.run(source, settings, output, engine, options["counts"])
+    collect.write([out], names=names, command=_command())
     click.echo(text.books(manifest["totals"]))
 
 
@@ -214,18 +295,17 @@ def validate(ctx: click.Context, patterns: tuple[str, ...], num_classes: int | N
 
 
 @yt8m_data.command()
-@click.argument("augmented", type=click.Path())
+@click.argument("folders", nargs=-1, required=True, type=click.Path())
 @click.option("--run", "runs", multiple=True, metavar="NAME=DIR", help="A run of yt8m-train to show; repeatable.")
-@click.option("--out", type=click.Path(), required=True, help="The HTML file.")
+@click.option("--out", type=click.Path(), help="The HTML file.  [default: report.html in the last folder]")
 @_VOCABULARY
-def report(augmented: str, runs: tuple[str, ...], out: str, vocabulary: str | None) -> None:
-    """Write one HTML page on the output of augment in the folder AUGMENTED and on what was trained."""
+def report(folders: tuple[str, ...], runs: tuple[str, ...], out: str | None, vocabulary: str | None) -> None:
+    """Write one HTML page on FOLDERS: the output of stats or of augment, or two outputs of stats, before and after."""
     from yt8m_data import vocabulary as vocabularies
     from yt8m_data.report import collect
 
-    command = shlex.join(["yt8m-data", *sys.argv[1:]])
-    collect.write(augmented, runs, out, vocabularies.read(vocabulary) if vocabulary else None, command)
-    click.echo(out)
+    names = vocabularies.read(vocabulary) if vocabulary else None
+    click.echo(collect.write(folders, out, runs, names, _command()))
 
 
 @yt8m_data.command()
@@ -237,6 +317,11 @@ def demo(out: str) -> None:
     job.run(out)
 
 
+_SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, as in training.epochs=5; repeatable."
+)
+
+
 @click.group(cls=_Commands)
 @click.version_option(__version__)
 def yt8m_train() -> None:
@@ -244,12 +329,27 @@ def yt8m_train() -> None:
 
 
 @yt8m_train.command()
-def recipes() -> None:
-    """List the recipes."""
+@click.option("--json", "as_json", is_flag=True, help="Whole recipes, for programs.")
+def recipes(as_json: bool) -> None:
+    """List the recipes: name, components, weights, and the figures published for them."""
     from trainers import recipe
 
-    for name in recipe.names():
-        click.echo(f"{name:12} {recipe.load(name).description}")
+    known = [recipe.load(name) for name in recipe.names()]
+    if as_json:
+        click.echo(json.dumps([{**each.model_dump(mode="json"), "components": each.components} for each in known], indent=2))
+    else:
+        click.echo(recipe.table(known))
+
+
+@yt8m_train.command()
+@click.argument("recipe")
+@_SET
+def describe(recipe: str, overrides: Sequence[str]) -> None:
+    """Print the layers of RECIPE with their shapes and numbers of weights, for the records that it was published on."""
+    with _hushed():
+        from trainers import describe as job
+
+    click.echo(job.describe(recipe, overrides))
 
 
 @yt8m_train.command()
@@ -257,9 +357,7 @@ def recipes() -> None:
 @click.option("--train", multiple=True, required=True, help="Pattern of the shards to train on; repeatable.")
 @click.option("--eval", "evaluation", multiple=True, required=True, help="Pattern of the shards to evaluate on; repeatable.")
 @click.option("--out", type=click.Path(), required=True, help="Run folder; the same command resumes an unfinished one.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, as in training.epochs=5; repeatable."
-)
+@_SET
 def fit(recipe: str, train: Sequence[str], evaluation: Sequence[str], out: str, overrides: Sequence[str]) -> None:
     """Train RECIPE (a name, or a YAML file) and evaluate it."""
     with _hushed():
@@ -302,6 +400,11 @@ def _open(patterns: Sequence[str], vocabulary: str | None, options: dict[str, An
     source = inputs.open_input(patterns, classes, options["on_bad_record"] == "skip", options["max_bad_fraction"])
     click.echo(f"{len(source.files)} files of {source.schema}", err=True)
     return source, names
+
+
+def _command() -> str:
+    """The command line, for the report."""
+    return shlex.join(["yt8m-data", *sys.argv[1:]])
 
 
 @contextlib.contextmanager

@@ -22,17 +22,17 @@ from beam_jobs import runners, stats
 from beam_jobs.group import GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, ORDER, Layout, ReadShards, WriteShards, bad_lines, split_batch
+from beam_jobs.transforms import BAD, ORDER, Layout, ReadShards, WriteShards, split_batch
 from yt8m_data import pools, sampling, shards
-from yt8m_data.errors import BadRecord, DataError
+from yt8m_data.errors import BadRecord, DataError, bad_lines
 from yt8m_data.neighbors import FAISS_VERSION
-from yt8m_data.report import plots
 from yt8m_data.schema import PROVENANCE, Schema
-from yt8m_data.statistics import Statistics
+from yt8m_data.statistics import Statistics, distinct_labels
 
 POOL_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
 
 KEPT, BOOKS = "kept", "books"
+DISTANCE, LABEL = "distance", "label"  # entries of the books: (DISTANCE, bin) and (LABEL, label) of synthetic videos
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Output:
 
 
 def run(source: Input, settings: sampling.Settings, output: Output, engine: runners.Engine, counts: str | None = None) -> dict[str, Any]:
-    """Write augmented shards, `stats_before.json`, `stats_after.json`, `zipf_before_after.png`, and last `manifest.json`; return that.
+    """Write augmented shards, `stats_before.json`, `stats_after.json`, and last `manifest.json`; return that.
 
     Args:
       source: the input.
@@ -85,7 +85,6 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
             stream.write(bad_lines(bad))
     shards.write_json(folder / "stats_before.json", before)
     shards.write_json(folder / "stats_after.json", after)
-    plots.before_after_plot(before, after, folder / "zipf_before_after.png", plan.threshold)
     manifest = {
         "job": "augment",
         "totals": totals,
@@ -95,6 +94,8 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
         "versions": versions(),
         "inputs": [{"path": path, "bytes": os.path.getsize(path)} for path in source.files],
         "shards": entries,
+        "neighbors": pools.distance_histogram(source.schema.features[0].name, _part(books, DISTANCE)),
+        "synthetic_label_counts": dict(sorted(_part(books, LABEL).items())),
         "plan": plan.to_dict(),
     }
     shards.write_json(folder / shards.MANIFEST, manifest)
@@ -230,13 +231,15 @@ class _Synthesize(beam.DoFn):
         deciding = pools.bases(self.plan, self.packed, partition % self.packed.count, batch)
         originals = _originals(batch.take(pa.array(np.flatnonzero(deciding >= 0))), self.plan, b"_o00")
         yield from self._send(originals)
-        made: Tally[str] = Tally()
-        for synthetic in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads):
+        made: Tally[Any] = Tally()
+        for synthetic, apart in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads):
             self.counter.add(synthetic.num_rows)
             made.update(method.decode() for method in synthetic.column("aug_method").to_pylist())
+            made.update((DISTANCE, number) for number in pools.distance_bins(apart))
+            made.update((LABEL, label) for label in distinct_labels(synthetic.column("labels"))[1].tolist())
             yield from self._send(synthetic)
-        for method, count in made.items():
-            yield beam.pvalue.TaggedOutput(BOOKS, (method, count))
+        for entry, count in made.items():
+            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
 
     def _send(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
         return split_batch(batch, self.layout.partition(batch.column("id").to_pylist()))
@@ -252,8 +255,8 @@ def _originals(batch: pa.RecordBatch, plan: sampling.Plan, suffix: bytes) -> pa.
 
 
 def _summarize(
-    written: list[tuple[dict[str, Any], Statistics]], books: dict[str, int], bad: list[BadRecord]
-) -> tuple[list[dict[str, Any]], Statistics, dict[str, int], list[BadRecord]]:
+    written: list[tuple[dict[str, Any], Statistics]], books: dict[Any, int], bad: list[BadRecord]
+) -> tuple[list[dict[str, Any]], Statistics, dict[Any, int], list[BadRecord]]:
     """Gather what the manifest is written from: entries by shard, the statistics of all, the books, the bad records."""
     written = sorted(written, key=lambda pair: pair[0]["name"])
     statistics = written[0][1]
@@ -262,7 +265,12 @@ def _summarize(
     return [entry for entry, _ in written], statistics, books, sorted(bad)
 
 
-def _totals(books: dict[str, int], bad: list[BadRecord], entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _part(books: dict[Any, int], part: str) -> dict[Any, int]:
+    """Take the entries (part, key) of the books, by their keys."""
+    return {entry[1]: count for entry, count in books.items() if isinstance(entry, tuple) and entry[0] == part}
+
+
+def _totals(books: dict[Any, int], bad: list[BadRecord], entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Draw up the books and check that they balance."""
     synthetic = {method: books.get(method, 0) for method in sampling.METHODS}
     totals = {

@@ -57,7 +57,7 @@ def test_recipes_are_listed_without_tensorflow():
 
 
 @pytest.mark.parametrize(
-    "module", ["codec", "statistics", "sampling", "neighbors", "synthesis", "pools", "synthetic", "synth", "report.plots", "report.html"]
+    "module", ["codec", "statistics", "sampling", "neighbors", "synthesis", "pools", "synthetic", "synth", "report.collect", "report.html"]
 )
 def test_kernels_import_neither_beam_nor_tensorflow(module):
     assert not modules_after(f"import yt8m_data.{module}") & HEAVY

@@ -4,8 +4,9 @@ A label's pool is all videos that carry it. Pools are packed into partitions, so
 labels with equal counts share a partition, so that the videos which may use one another's pairs always meet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from yt8m_data.shards import stable_hash, unit_interval
 from yt8m_data.statistics import distinct_labels
 
 MAKE_ROWS = 1024  # synthetic videos made at a time
+BINS_PER_OCTAVE = 4  # of the histogram of distances
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,16 @@ def bases(plan: Plan, pools: Pools, partition: int, batch: pa.RecordBatch) -> np
     return np.where(here, deciding, -1)
 
 
-def find_neighbors(plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, feature: str, size: int, threads: int) -> np.ndarray:
-    """Find the neighbours of every base within the pool of its deciding label: rows of `batch`, int64 [N, K], -1 where there is none."""
+def find_neighbors(
+    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, feature: str, size: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the neighbours of every base within the pool of its deciding label.
+
+    Returns:
+      Rows of `batch`, int64 [N, K], -1 where there is none, and squared distances, float64 [N, K], infinite there.
+    """
     most = int(plan.neighbors[deciding[deciding >= 0]].max(initial=0))
-    neighbors = np.full((batch.num_rows, most), -1)
+    neighbors, distances = np.full((batch.num_rows, most), -1), np.full((batch.num_rows, most), np.inf)
     vectors = batch.column(feature).flatten().to_numpy().reshape(-1, size)
     _, rank = np.unique(np.array(batch.column("id").to_pylist(), object), return_inverse=True)
     rows, labels = distinct_labels(batch.column("labels"))
@@ -89,15 +97,19 @@ def find_neighbors(plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, feat
         members = rows[np.searchsorted(labels, label) : np.searchsorted(labels, label, side="right")]
         queries = np.flatnonzero(deciding[members] == label)
         k = int(plan.neighbors[label])
-        found, _ = nearest(vectors[members], rank[members], queries, k, threads)
+        found, squared = nearest(vectors[members], rank[members], queries, k, threads)
         neighbors[members[queries], :k] = np.where(found < 0, -1, members[found])
-    return neighbors
+        distances[members[queries], :k] = squared
+    return neighbors, distances
 
 
 def synthesize(
     plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, order: np.ndarray, schema: Schema, threads: int
-) -> Iterator[pa.RecordBatch]:
-    """Make the synthetic videos of a partition: batches with the columns of `schema.arrow` and `PROVENANCE`.
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """Make the synthetic videos of a partition.
+
+    Yields batches with the columns of `schema.arrow` and `PROVENANCE`, and the squared distance from base to neighbour of each row, float64
+    [rows], NaN for noise.
 
     Args:
       plan: the plan.
@@ -108,8 +120,32 @@ def synthesize(
       threads: for large pools.
     """
     visual = schema.features[0]
-    neighbors = find_neighbors(plan, batch, deciding, visual.name, visual.size, threads)
+    neighbors, distances = find_neighbors(plan, batch, deciding, visual.name, visual.size, threads)
     chosen = synthesis.choose(plan, batch.column("id").to_pylist(), deciding, neighbors, order)
+    slots = neighbors[chosen.base] == chosen.neighbor[:, None]
+    apart = np.where(chosen.neighbor < 0, np.nan, np.where(slots, distances[chosen.base], 0).sum(axis=1))
     for at in range(0, len(chosen.base), MAKE_ROWS):
         part = synthesis.Synthetics(*(column[at : at + MAKE_ROWS] for column in chosen))
-        yield synthesis.make(batch, part, plan, schema)
+        yield synthesis.make(batch, part, plan, schema), apart[at : at + MAKE_ROWS]
+
+
+def distance_bins(squared: np.ndarray) -> list[int | None]:
+    """Put distances, given squared, into logarithmic bins floor(BINS_PER_OCTAVE * log2 distance); None for 0, and NaN is left out."""
+    squared = squared[~np.isnan(squared)]
+    apart = squared > 0
+    bins = np.zeros(len(squared), np.int64)
+    bins[apart] = np.floor(np.log2(squared[apart]) * (BINS_PER_OCTAVE / 2))
+    return [number if away else None for number, away in zip(bins.tolist(), apart.tolist(), strict=True)]
+
+
+def distance_histogram(feature: str, counts: Mapping[int | None, int]) -> dict[str, Any]:
+    """Lay out counts by `distance_bins` as the manifest holds them: bin i spans 2 ** ((first_bin + i + [0, 1]) / bins_per_octave)."""
+    bins = sorted(number for number in counts if number is not None)
+    filled = range(bins[0], bins[-1] + 1) if bins else range(0)
+    return {
+        "feature": feature,
+        "identical": counts.get(None, 0),
+        "bins_per_octave": BINS_PER_OCTAVE,
+        "first_bin": filled.start,
+        "counts": [counts.get(number, 0) for number in filled],
+    }

@@ -21,9 +21,10 @@ MANIFEST = "manifest.json"
 # The names of what the commands write into an output folder, and of what a killed one leaves there.
 _WRITTEN = re.compile(
     r".+-\d{5}-of-\d{5}\.tfrecord|(manifest|stats|stats_before|stats_after)\.json|label_counts\.csv|vocabulary\.csv|cooccurrence\.npz"
-    r"|zipf\.png|zipf_before_after\.png|bad_records\.jsonl|report\.html|\..+\.tmp"
+    r"|bad_records\.jsonl|report\.html|\..+\.tmp"
 )
 _SPILL = re.compile(r"\.spill-.+\.tmp")
+_PLOT = re.compile(r"\w+\.(png|csv)|\..+\.tmp")
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
@@ -125,8 +126,7 @@ def check_output(folder: str, overwrite: bool) -> list[Path]:
         state = "holds a finished output" if finished else f"is not empty (it holds {present[0].name!r})"
         raise DataError(f"{folder} {state}: give another folder, or --overwrite to replace what is there")
     for entry in present:
-        spilled = entry.is_dir() and _SPILL.fullmatch(entry.name)
-        if not spilled and not (entry.is_file() and _WRITTEN.fullmatch(entry.name)):
+        if not _is_ours(entry):
             raise DataError(f"{folder} holds {entry.name!r}, which is none of this command's files: give another folder")
     return present
 
@@ -142,6 +142,13 @@ def prepare_output(folder: str, overwrite: bool) -> Path:
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _is_ours(entry: Path) -> bool:
+    if entry.is_dir():
+        plots = entry.name == "report_plots" and all(_PLOT.fullmatch(inside.name) for inside in entry.iterdir())
+        return plots or bool(_SPILL.fullmatch(entry.name))
+    return bool(_WRITTEN.fullmatch(entry.name))
 
 
 def _umask() -> int:

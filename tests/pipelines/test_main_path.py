@@ -65,9 +65,11 @@ def test_cooccurrence_is_read_by_scipy(stats, records):
     np.testing.assert_array_equal(matrix.toarray(), expected)
 
 
-@pytest.mark.parametrize("name", ["zipf.png", "cooccurrence.png"])
-def test_the_plots_are_pictures(name, stats):
-    assert (stats / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+@pytest.mark.parametrize("name", ["rank_frequency", "cooccurrence", "labels_per_video", "moments_mean_rgb"])
+def test_stats_end_with_a_report(name, stats):
+    assert f'data-plot="{name}"' in (stats / "report.html").read_text()
+    assert (stats / "report_plots" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len((stats / "report_plots" / f"{name}.csv").read_text().splitlines()) > 1
 
 
 def test_names_come_from_the_vocabulary(made, command, tmp_path):
@@ -137,6 +139,33 @@ def test_every_synthetic_video_follows_its_formula(augmented, records):
         for name in expected:
             np.testing.assert_allclose(vectors[name], expected[name], rtol=1e-6, atol=1e-6)
     assert checked[b"interpolate"] > 100
+
+
+def test_the_manifest_tells_of_what_was_made(augmented, records):
+    """Distances from base to neighbour, and synthetic videos with each label, both counted from the files."""
+    _, folder, _ = augmented
+    manifest = json.loads((folder / "manifest.json").read_text())
+    rgb = {i: vectors["mean_rgb"].astype(np.float64) for i, _, vectors, _ in records}
+    labels, apart = Counter(), []
+    for _, carried, _, provenance in read(folder.glob("*.tfrecord")):
+        if provenance:
+            labels.update(set(carried))
+            if "aug_neighbor" in provenance:
+                apart.append(np.linalg.norm(rgb[provenance["aug_base"]] - rgb[provenance["aug_neighbor"]]))
+    assert manifest["synthetic_label_counts"] == {str(label): count for label, count in sorted(labels.items())}
+    found = manifest["neighbors"]
+    assert (found["feature"], found["identical"]) == ("mean_rgb", 0)
+    edges = 2.0 ** ((found["first_bin"] + np.arange(len(found["counts"]) + 1)) / found["bins_per_octave"])
+    assert found["counts"] == np.histogram(apart, edges)[0].tolist()
+    assert sum(found["counts"]) == len(apart)
+
+
+def test_augment_ends_with_a_report(augmented):
+    _, folder, _ = augmented
+    page = (folder / "report.html").read_text()
+    for plot in ("rank_frequency", "moves", "synthetic_share", "distances"):
+        assert f'data-plot="{plot}"' in page
+        assert (folder / "report_plots" / f"{plot}.png").exists()
 
 
 def test_emission_equals_a_sequential_visit(augmented, made, records):

@@ -140,9 +140,20 @@ def augment(videos: list[Video], options: Settings, partition_bytes: int, shuffl
         part = batch.take(pa.array(rows))
         deciding = pools.bases(plan, packed, partition, part)
         add(written, part.take(pa.array(np.flatnonzero(deciding >= 0))))
-        for made in pools.synthesize(plan, part, deciding, 7 * rows + 1000, SCHEMA, threads=1):
+        for made, apart in pools.synthesize(plan, part, deciding, 7 * rows + 1000, SCHEMA, threads=1):
             add(written, made)
+            check_distances(videos, made, apart)
     return written
+
+
+def check_distances(videos: list[Video], made: pa.RecordBatch, apart: np.ndarray) -> None:
+    """Each row comes with the squared distance from its base to its neighbour by the visual feature, or with NaN."""
+    rgb = {video.id: video.rgb for video in videos}
+    for row, squared in zip(made.to_pylist(), apart.tolist(), strict=True):
+        if row["aug_neighbor"] is None:
+            assert math.isnan(squared)
+        else:
+            assert squared == sum((a - b) ** 2 for a, b in zip(rgb[row["aug_base"]], rgb[row["aug_neighbor"]], strict=True))
 
 
 def add(written: dict[bytes, Made], batch: pa.RecordBatch) -> None:
@@ -327,7 +338,7 @@ def test_a_label_that_the_counts_lack_still_has_its_videos_written():
     found = {partition: pools.bases(plan, packed, partition, batch) for partition in at}
     assert sum((deciding[1] == 3) for deciding in found.values()) == 1
     made = list(pools.synthesize(plan, batch, found[packed.partition[3]], np.arange(2), SCHEMA, 1))
-    assert [row["id"] for part in made for row in part.to_pylist() if row["aug_base"] == b"b"] == [b"b_o01"]
+    assert [row["id"] for part, _ in made for row in part.to_pylist() if row["aug_base"] == b"b"] == [b"b_o01"]
 
 
 def test_a_partition_without_bases_makes_nothing():
@@ -347,6 +358,26 @@ def test_synthetic_videos_come_in_parts(monkeypatch):
     whole = augment(videos, Settings(threshold=60.0), ONE)
     monkeypatch.setattr("yt8m_data.pools.MAKE_ROWS", 7)
     assert augment(videos, Settings(threshold=60.0), ONE) == whole
+
+
+# --- Distances --------------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(1e-3, 1e4), max_size=60), st.integers(0, 3), st.integers(0, 3))
+def test_the_histogram_of_distances_counts_each_in_its_bin(apart, identical, noisy):
+    squared = np.array([*np.square(apart), *[0.0] * identical, *[np.nan] * noisy])
+    found = pools.distance_histogram("rgb", Counter(pools.distance_bins(squared)))
+    assert (found["feature"], found["identical"]) == ("rgb", identical)
+    assert sum(found["counts"]) == len(apart)
+    if apart:
+        assert found["counts"][0] > 0
+        assert found["counts"][-1] > 0
+    edges = [2 ** ((found["first_bin"] + i) / found["bins_per_octave"]) for i in range(len(found["counts"]) + 1)]
+    for at, count in enumerate(found["counts"]):
+        low, high = edges[at : at + 2]
+        surely = sum(low * (1 + 1e-9) < distance < high * (1 - 1e-9) for distance in apart)
+        perhaps = sum(low * (1 - 1e-9) < distance < high * (1 + 1e-9) for distance in apart)
+        assert surely <= count <= perhaps
 
 
 # --- Sub-sampling ---------------------------------------------------------------------------------------------------------------------

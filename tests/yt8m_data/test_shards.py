@@ -200,8 +200,9 @@ def test_overwrite_removes_what_the_commands_write(tmp_path):
     fill(
         tmp_path / "out",
         *("train-00000-of-00002.tfrecord", "manifest.json", "stats.json", "stats_before.json", "stats_after.json", "label_counts.csv"),
-        *("vocabulary.csv", "cooccurrence.npz", "zipf.png", "zipf_before_after.png", "bad_records.jsonl", "report.html"),
+        *("vocabulary.csv", "cooccurrence.npz", "bad_records.jsonl", "report.html"),
     )
+    fill(tmp_path / "out" / "report_plots", "moves.png", "moves.csv", ".moves.png.k3x_.tmp")
     assert os.listdir(shards.prepare_output(str(tmp_path / "out"), overwrite=True)) == []
 
 
@@ -224,13 +225,13 @@ def test_foreign_files_are_never_removed(tmp_path, foreign):
     assert sorted(os.listdir(tmp_path / "out")) == sorted(["manifest.json", foreign])
 
 
-@pytest.mark.parametrize("foreign", ["photos", "train-00000-of-00001.tfrecord", "report.html"])
+@pytest.mark.parametrize("foreign", ["photos", "train-00000-of-00001.tfrecord", "report.html", "report_plots"])
 def test_foreign_folders_are_never_removed(tmp_path, foreign):
     fill(tmp_path / "out", "manifest.json")
-    fill(tmp_path / "out" / foreign, "holiday.png")
+    fill(tmp_path / "out" / foreign, "holiday.jpeg")
     with pytest.raises(DataError, match=f"holds '{foreign}'"):
         shards.prepare_output(str(tmp_path / "out"), overwrite=True)
-    assert (tmp_path / "out" / foreign / "holiday.png").exists()
+    assert (tmp_path / "out" / foreign / "holiday.jpeg").exists()
     assert (tmp_path / "out" / "manifest.json").exists()
 
 

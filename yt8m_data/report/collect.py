@@ -1,48 +1,121 @@
 """`yt8m-data report`: gather what the jobs wrote, for the HTML page."""
 
+import csv
+import json
+import platform
 from collections.abc import Mapping, Sequence
+from importlib import metadata
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from yt8m_data import shards
 from yt8m_data.errors import DataError
-from yt8m_data.report.html import write_report
+from yt8m_data.report.html import Stage, write_report
+
+BAD_SHOWN = 20
 
 
-def write(augmented: str, runs: Sequence[str], out: str, names: Mapping[int, str] | None, command: str) -> None:
-    """Write the page on the output of `augment` in the folder `augmented`, and on runs of the trainer.
+def write(
+    folders: Sequence[str],
+    out: str | None = None,
+    runs: Sequence[str] = (),
+    names: Mapping[int, str] | None = None,
+    command: str = "",
+) -> Path:
+    """Write the page on the output of a job, and on runs of the trainer; return its path.
 
     Args:
-      augmented: the folder, with its manifest.
+      folders: the output of `augment`, or of `stats`, or two of `stats`: before and after.
+      out: the HTML file; by default `report.html` in the last folder.
       runs: as in "plain=runs/plain": the name to show, and the run folder.
-      out: the HTML file.
-      names: class names.
+      names: class names; by default those that `stats` was given.
       command: the command line, to show.
 
     Raises:
-      DataError: the folder is no finished output of `augment`, or a run has no metrics.json.
+      DataError: a folder is no finished output of `augment` or `stats`, there are too many, or a run has no metrics.json.
     """
-    folder = Path(augmented)
-    if not (folder / shards.MANIFEST).exists():
-        raise DataError(f"{augmented} has no {shards.MANIFEST}: give the folder of a finished yt8m-data augment")
+    parts = [Path(folder) for folder in folders]
+    training = [_run(run) for run in runs]
+    if len(parts) == 1 and (parts[0] / shards.MANIFEST).exists():
+        contents = _augmented(parts[0])
+    elif len(parts) in (1, 2):
+        contents = _counted(parts)
+    else:
+        raise DataError(f"a report is of one folder, or of two (before and after), not of {len(parts)}")
+    path = Path(out) if out else parts[-1] / "report.html"
+    if not path.parent.is_dir():
+        raise DataError(f"there is no folder {path.parent} for the report: make it, or give another --out")
+    write_report(path, **contents, names=names if names is not None else _names(parts[-1]), command=command, training=training)
+    return path
+
+
+def _augmented(folder: Path) -> dict[str, Any]:
     manifest = shards.read_json(folder / shards.MANIFEST)
     if manifest.get("job") != "augment":
-        raise DataError(f"{augmented} is the output of {manifest.get('job')!r}, not of yt8m-data augment")
-    training = []
-    for run in runs:
-        name, separator, path = run.partition("=")
-        if not separator:
-            raise DataError(f"--run {run!r} is not NAME=DIR")
-        training.append({"name": name, **shards.read_json(Path(path) / "metrics.json")})
-    write_report(
-        out,
-        title="Augmented shards",
-        stats_before=shards.read_json(folder / "stats_before.json"),
-        stats_after=shards.read_json(folder / "stats_after.json"),
-        plan=manifest["plan"],
-        manifest=manifest,
-        training=training,
-        plots={"Label counts before and after": folder / "zipf_before_after.png"},
-        names=names,
-        command=command,
-        versions=manifest["versions"],
-    )
+        raise DataError(f"{folder} is the output of {manifest.get('job')!r}, not of yt8m-data augment or stats")
+    stages = [Stage(name, shards.read_json(folder / f"stats_{name.lower()}.json")) for name in ("Before", "After")]
+    return {
+        "title": "Before and after augmentation",
+        "stages": stages,
+        "manifest": manifest,
+        "bad": _bad(folder),
+        "versions": manifest["versions"],
+    }
+
+
+def _counted(folders: Sequence[Path]) -> dict[str, Any]:
+    names = ["Videos"] if len(folders) == 1 else ["Before", "After"]
+    stages = []
+    for name, folder in zip(names, folders, strict=True):
+        if not (folder / "stats.json").exists():
+            raise DataError(
+                f"{folder} has no stats.json and no {shards.MANIFEST}: give the folder of a finished yt8m-data stats or augment"
+            )
+        stages.append(Stage(name, shards.read_json(folder / "stats.json"), _cooccurrence(folder)))
+    classes = [len(stage.stats["label_counts"]) for stage in stages]
+    if len(set(classes)) > 1:
+        raise DataError(f"{folders[0]} has {classes[0]} classes and {folders[1]} has {classes[1]}: these cannot be before and after")
+    title = "Label statistics" if len(folders) == 1 else "Before and after"
+    return {"title": title, "stages": stages, "bad": _bad(folders[0]), "versions": versions()}
+
+
+def _run(run: str) -> dict[str, Any]:
+    name, separator, path = run.partition("=")
+    if not separator:
+        raise DataError(f"--run {run!r} is not NAME=DIR")
+    return {"name": name, **shards.read_json(Path(path) / "metrics.json")}
+
+
+def _cooccurrence(folder: Path) -> dict[str, np.ndarray] | None:
+    path = folder / "cooccurrence.npz"
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as found:
+        return {key: found[key] for key in ("data", "indices", "indptr", "shape")}
+
+
+def _bad(folder: Path) -> list[dict[str, Any]]:
+    """The first bad records."""
+    path = folder / "bad_records.jsonl"
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8") as stream:
+        return [json.loads(line) for line in islice(stream, BAD_SHOWN)]
+
+
+def _names(folder: Path) -> dict[int, str]:
+    """The names that `stats` wrote beside the counts, where it was given a vocabulary."""
+    path = folder / "label_counts.csv"
+    if not path.exists():
+        return {}
+    with open(path, encoding="utf-8", newline="") as stream:
+        return {int(row["Index"]): row["Name"] for row in csv.DictReader(stream) if row.get("Name")}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the statistics and the plots depend on."""
+    packages = ("yt8m-data", "apache-beam", "numpy", "pyarrow", "matplotlib")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

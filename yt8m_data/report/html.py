@@ -1,164 +1,174 @@
 """One self-contained HTML file that shows what the data looks like, what augmentation did to it and what training made of it.
 
 It loads nothing from anywhere, fits a phone and paper, follows the reader's light or dark setting, and has the same bytes for the same
-arguments. A part whose data is not given is left out.
+arguments. A part whose data is not given is left out. Its plots lie beside it as PNG and CSV.
 """
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 
+from yt8m_data.report import figures, formats, tables
+from yt8m_data.report.plots import augmentation, cooccurrence, lengths, moments, moves, ranks
+from yt8m_data.report.plots.canvas import Plot
 from yt8m_data.shards import atomic_write
 
-METRICS = {"gap": "GAP@20", "map": "MAP", "map_starter": "MAP (starter code)", "perr": "PERR", "hit_at_1": "Hit@1"}
+PAGE_ROWS = 100  # of the label table that the document holds at first; its script has all
+_PAGE = Path(__file__).parent / "page"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Statistics of some shards.
+
+    Attributes:
+      name: "Before" or "After"; "Videos" where there is one stage only.
+      stats: contents of stats.json.
+      cooccurrence: fields of cooccurrence.npz, where there is one.
+    """
+
+    name: str
+    stats: Mapping[str, Any]
+    cooccurrence: Mapping[str, np.ndarray] | None = None
 
 
 def write_report(
-    path: str | Path,
+    path: Path,
     *,
     title: str,
-    stats_before: Mapping[str, Any] | None = None,
-    stats_after: Mapping[str, Any] | None = None,
-    plan: Mapping[str, Any] | None = None,
-    manifest: Mapping[str, Any] | None = None,
-    training: Sequence[Mapping[str, Any]] | None = None,
-    plots: Mapping[str, str | Path],
-    names: Mapping[int, str] | None = None,
+    stages: Sequence[Stage],
+    names: Mapping[int, str],
     command: str,
     versions: Mapping[str, str],
+    manifest: Mapping[str, Any] | None = None,
+    training: Sequence[Mapping[str, Any]] = (),
+    bad: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write the report.
+    """Write the page, and its plots as PNG and CSV into a folder beside it: `report_plots` for `report.html`.
 
     Args:
       path: HTML file to write; it appears whole or not at all.
-      title: heading, such as the name of the data set.
-      stats_before, stats_after: contents of stats.json; give one for a plain look at data, both around an augmentation.
-      plan: settings, and `labels`: a list of `label`, `count`, `target`, `regime`, `keep_ratio`, `neighbors`.
-      manifest: `totals` with `read`, `kept`, `dropped`, `bad`, `written` and `synthetic` (method -> records).
-      training: one mapping per run: `name`, `num_examples` and any of the metrics `gap`, `map`, `map_starter`, `perr`, `hit_at_1`.
-      plots: heading -> PNG file, in the order to show them.
+      title: heading.
+      stages: one, or before and after.
       names: label id -> name.
       command: the command line that made all this.
       versions: package -> version.
+      manifest: of an augmentation: `totals`, `plan`, and where they are known `neighbors` and `synthetic_label_counts`.
+      training: one mapping per run: `name`, `num_examples` and any of the metrics `gap`, `map`, `map_starter`, `perr`, `hit_at_1`.
+      bad: the first bad records: `file`, `index`, `offset`, `reason`.
     """
-    stages = [stats for stats in (stats_before, stats_after) if stats]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("yt8m_data", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "value": _value}
-    page = environment.get_template("report.html.j2").render(
+    plots = _plots(stages, manifest, names)
+    folder = path.with_name(f"{path.stem}_plots")
+    _write_plots(folder, plots)
+    page = _render(
         title=title,
-        figures=_figures(stages),
-        plots={heading: base64.b64encode(Path(file).read_bytes()).decode() for heading, file in plots.items()},
-        books=_books(manifest["totals"]) if manifest else [],
-        settings={key: value for key, value in plan.items() if key != "labels"} if plan else {},
-        regimes=_regimes(plan["labels"]) if plan else [],
-        labels=_labels(stages, plan, names or {}),
-        stages=["Before", "After"] if len(stages) == 2 else ["Videos"] * len(stages),
-        named=bool(names),
-        planned=bool(plan),
-        training=_training(training or []),
-        metrics=METRICS,
+        plots={plot.name: plot for plot in plots},
+        folder=folder.name,
         command=command,
         versions=versions,
+        bad=[(Path(each["file"]).name, formats.number(each["index"]), formats.number(each["offset"]), each["reason"]) for each in bad],
+        **_data_tables(stages, manifest, names),
+        **_job_tables(manifest, training),
     )
     with atomic_write(path) as file:
         file.write(page.encode())
 
 
-def _figures(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Headline figures, each with its value at every stage."""
-
-    def row(stats: Mapping[str, Any]) -> dict[str, str]:
-        law = stats["zipf"]
-        return {
-            "Videos": _number(stats["num_records"]),
-            "Labels per video": f"{stats['labels_per_record']['mean']:.2f}",
-            "Labels in use": f"{_number(stats['num_classes'] - law['num_empty'])} of {_number(stats['num_classes'])}",
-            "Median videos per label": f"{law['median']:,g}",
-            "Held by the top 100 labels": f"{law['top_100_share']:.1%}",
-            "Held by the rarer half": f"{law['bottom_half_share']:.1%}",
-            "Zipf exponent": "none" if law["exponent"] is None else f"{law['exponent']:.3f}",
-            "Bad records": _number(stats["bad_records"]["total"]),
-        }
-
-    rows = [row(stats) for stats in stages]
-    return [(name, [each[name] for each in rows]) for name in rows[0]] if rows else []
-
-
-def _books(totals: Mapping[str, Any]) -> list[tuple[str, int, float]]:
-    """Where the records went: name, records, share of the larger of read and written."""
-    synthetic = [(f"synthetic: {method}", count) for method, count in totals["synthetic"].items()]
-    entries = [(name, totals[name]) for name in ("read", "kept", "dropped", "bad")] + synthetic + [("written", totals["written"])]
-    largest = max(totals["read"], totals["written"], 1)
-    return [(name, count, count / largest) for name, count in entries]
+def _plots(stages: Sequence[Stage], manifest: Mapping[str, Any] | None, names: Mapping[int, str]) -> list[Plot]:
+    """Draw whatever the stages and the manifest hold."""
+    found = [(stage.name, stage.stats) for stage in stages]
+    first, last = stages[0].stats, stages[-1].stats
+    plots = []
+    if any(first["label_counts"]):
+        if all("zipf" in stats for _, stats in found):
+            plots.append(ranks.rank_frequency(found, names))
+        if len(stages) == 2:
+            plots.append(moves.moves(first, last, manifest["plan"]["threshold"] if manifest else None, names))
+    if manifest and "synthetic_label_counts" in manifest:
+        plots.append(augmentation.synthetic_share(first["label_counts"], last["label_counts"], manifest["synthetic_label_counts"], names))
+        plots.append(augmentation.distances(manifest["neighbors"], _typical_distance(first, manifest["neighbors"]["feature"])))
+    together = stages[0].cooccurrence
+    if together is not None and len(together["data"]):
+        plots.append(cooccurrence.cooccurrence(together, names))
+    for key, draw in (("labels_per_record", lengths.labels_per_video), ("frames_per_record", lengths.frames_per_video)):
+        if all(key in stats for _, stats in found):
+            plots.append(draw(found))
+    for feature in first.get("features", {}):
+        if all(feature in stats.get("features", {}) for _, stats in found):
+            plots.append(moments.moments(feature, [(name, stats["features"][feature]) for name, stats in found]))
+    return plots
 
 
-def _regimes(labels: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The plan by regime: how many labels, and the range of what happens to their videos."""
-    rows = []
-    for regime in sorted({label["regime"] for label in labels}):
-        inside = [label for label in labels if label["regime"] == regime]
-        ranges = {key: _range([label[key] for label in inside]) for key in ("count", "keep_ratio", "neighbors")}
-        rows.append({"regime": regime, "num_labels": len(inside), **ranges})
-    return rows
+def _typical_distance(stats: Mapping[str, Any], feature: str) -> float | None:
+    """Root mean square distance of two videos drawn at random: sqrt(2 * sum of the variances)."""
+    found = stats.get("features", {}).get(feature)
+    return float(np.sqrt(2 * np.sum(found["variance"]))) if found else None
 
 
-def _labels(stages: Sequence[Mapping[str, Any]], plan: Mapping[str, Any] | None, names: Mapping[int, str]) -> list[dict[str, Any]]:
-    """The label table, most frequent first: label, name, count at each stage, ratio of the last to the first, what the plan says."""
-    if not stages:
-        return []
-    counts = np.array([stats["label_counts"] for stats in stages])
-    planned = {label["label"]: label for label in plan["labels"]} if plan else {}
-    rows = []
-    for label in np.argsort(-counts[0], kind="stable").tolist():
-        if counts[:, label].any():
-            before, after = int(counts[0, label]), int(counts[-1, label])
-            rows.append(
-                {
-                    "label": label,
-                    "name": names.get(label, ""),
-                    "counts": counts[:, label].tolist(),
-                    "ratio": after / before if before else None,
-                    "regime": planned.get(label, {}).get("regime", ""),
-                    "neighbors": planned.get(label, {}).get("neighbors"),
-                }
-            )
-    return rows
+def _write_plots(folder: Path, plots: Sequence[Plot]) -> None:
+    """Write the plots, and remove those of an earlier page that this one has not."""
+    folder.mkdir(exist_ok=True)
+    files = {f"{plot.name}.{suffix}": contents for plot in plots for suffix, contents in (("png", plot.png), ("csv", plot.csv))}
+    for old in [*folder.glob("*.png"), *folder.glob("*.csv")]:
+        if old.name not in files:
+            old.unlink()
+    for name, contents in files.items():
+        with atomic_write(folder / name) as file:
+            file.write(contents)
 
 
-def _training(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Runs with their metrics, and which of them is the best of its column."""
-    best = {metric: max((run[metric] for run in runs if metric in run), default=None) for metric in METRICS}
-    rows = []
-    for run in runs:
-        cells = [(run.get(metric), metric in run and len(runs) > 1 and run[metric] == best[metric]) for metric in METRICS]
-        rows.append({"name": run["name"], "num_examples": run.get("num_examples"), "cells": cells})
-    return rows
+def _data_tables(stages: Sequence[Stage], manifest: Mapping[str, Any] | None, names: Mapping[int, str]) -> dict[str, Any]:
+    """What the page says about the data."""
+    found = [(stage.name, stage.stats) for stage in stages]
+    first = stages[0]
+    columns = tables.labels(found, first.cooccurrence, manifest, names)
+    return {
+        "first_stage": f", {first.name.lower()}" if len(stages) > 1 else "",
+        "subtitles": [(name if len(stages) > 1 else "", figures.subtitle(stats)) for name, stats in found],
+        "figures": figures.figures([stats for _, stats in found]),
+        "groups": tables.groups(found),
+        "fits": tables.fits(found),
+        "pairs": tables.pairs(first.stats, names),
+        "pairs_floor": first.stats.get("pairs", {}).get("min_count"),
+        "columns": columns,
+        "labels": list(zip(*(column.cells for column in columns), strict=True)),
+        "label_sets": tables.label_sets(first.stats, names),
+        "slices": tables.slices(first.stats),
+        "features": tables.features(found),
+        "bad_reasons": tables.bad_reasons(first.stats),
+        "num_bad": first.stats.get("bad_records", {}).get("total"),
+    }
 
 
-def _number(value: float) -> str:
-    """Thousands apart, and three digits of a fraction: 1,234,567 and 0.0213."""
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"
+def _job_tables(manifest: Mapping[str, Any] | None, training: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the page says about an augmentation, and about models."""
+    plan = manifest["plan"] if manifest else {}
+    return {
+        "books": tables.books(manifest["totals"]) if manifest else [],
+        "settings": tables.settings(plan),
+        "regimes": tables.regimes(plan.get("labels", [])),
+        "training": tables.training(training),
+        "metrics": tables.METRICS,
+    }
 
 
-def _range(values: Sequence[float]) -> str:
-    low, high = _number(min(values)), _number(max(values))
-    return low if low == high else f"{low} – {high}"
-
-
-def _value(value: Any) -> str:
-    """A setting as a person writes it: lists with commas, nothing as a dash."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_value, value)) or "–"
-    if isinstance(value, float):
-        return _number(value)
-    return "–" if value is None else str(value)
+def _render(**contents: Any) -> str:
+    """Fill the template. The script's digest stands in the content security policy, so no other script can run on the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("yt8m_data.report", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = formats.number
+    style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template("report.html.j2")
+    return page.render(style=style, script=script, script_hash=f"'sha256-{digest}'", page_rows=PAGE_ROWS, **contents)
