@@ -127,9 +127,7 @@ class _Layers:
 
     def predictions(self, embedding: Any, mask: Any, logits: bool = False) -> Any:
         """[B, C]."""
-        if self._takes_frames:
-            return self.head(embedding, mask)
-        p = self.head(embedding, **(self.logits if logits else {}))
+        p = self.head(embedding, mask) if self._takes_frames else self.head(embedding, **(self.logits if logits else {}))
         return self.label_layer(p) if self.label_layer is not None else p
 
     def head_of_part(self, i: int) -> keras.layers.Layer:

@@ -166,6 +166,14 @@ def test_label_layer(halving):
     np.testing.assert_allclose(halved, plain / 2, rtol=1e-6)
 
 
+def test_label_layer_behind_a_head_that_takes_frames(halving):
+    keras.utils.set_random_seed(0)
+    plain = np.array(assemble(load("many_to_many"), FRAMES).model(frames()))
+    keras.utils.set_random_seed(0)
+    halved = np.array(assemble(load("many_to_many", [f"label_layer.name={halving}"]), FRAMES).model(frames()))
+    np.testing.assert_allclose(halved, plain / 2, rtol=1e-6)
+
+
 def test_single_feature():
     data = DATA.model_copy(update={"features": {"mean_rgb": 6}})
     assert assemble(load("moe"), data).model({"mean_rgb": np.ones((2, 6))}).shape == (2, 5)

@@ -163,6 +163,7 @@ def test_other_keys_and_features_are_ignored():
         (sequence_example({"name": b"odd"}, {"rgb": [bytes(12)], "audio": [bytes(4)]}), "id"),
         (b"no record", "Invalid protocol message|parse"),
     ],
+    ids=["fewer audio", "no audio", "no rgb", "short rgb", "long audio", "short audio", "no id", "no record"],
 )
 @pytest.mark.parametrize("frames", [Frames(), Frames(sample="random", count=2), Frames(sample="random", count=70)])
 def test_bad_records(bad, message, frames):
