@@ -10,7 +10,7 @@ demo: venv
 	$(BIN)/yt8m-data demo --out demo-out
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: venv
 	$(BIN)/ruff check .

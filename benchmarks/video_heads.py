@@ -1,10 +1,14 @@
 """Video-level systems on real shards, beside a closed-form ridge and a plain logistic regression trained by this script.
 
-    python benchmarks/video_heads.py                                      # shards 0000-0069 against 0070-0089
-    python benchmarks/video_heads.py --recipe logistic --recipe moe
+    python benchmarks/video_heads.py                                      # moe on shards 0000-0069 against 0070-0089
+    python benchmarks/video_heads.py --system all                         # every system of SYSTEMS
+    python benchmarks/video_heads.py --system moe --system 'moe_huber' --set training.steps=100
     python benchmarks/video_heads.py --train 'plain=PATTERN' --train 'augmented=PATTERN'
 
-Several training sets run with equal steps, those of the first; the frequency buckets are those of the first, too.
+Several training sets run with equal steps, those of the first; the frequency buckets are those of the first, too. Beside each system stands
+the GAP@20 that its paper reports: (1) Garg (2018), YouTube-8M 2018, validate; (2) Na et al. (2017), YouTube-8M 2017, test, where the heads
+stand on frame features that indirect clustering pools, and losses and label layer on a mixture of 16. So figures of (1) and of (2) have an
+order each, and none across.
 """
 
 import argparse
@@ -21,6 +25,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from beam_jobs import stats
+from beam_jobs.inputs import open_input
+from beam_jobs.runners import Engine
 from trainers.evaluate import score
 from trainers.fit import fit
 from trainers.inputs import evaluation_batches, layout
@@ -30,6 +37,33 @@ from trainers.run import load_run
 from yt8m_data.shards import expand
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "yt8m-2018-video"
+_HIDDEN = "encoders=[{name: dense, size: 1024, activation: relu, layer_norm: true}]"
+_MLP = "{name: dense, size: 4096, activation: relu, layer_norm: true, l2: 1.0e-8}"
+
+
+class System(NamedTuple):
+    """A recipe with changes, and the GAP@20 that its paper reports."""
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    published: str = ""
+
+
+SYSTEMS = {
+    "logistic": System("logistic"),
+    "moe": System("moe", (), ".817 (1) .801 (2)"),
+    "moe16": System("moe16", (), ".798 (2)"),
+    "gated_moe": System("moe", ("head.name=gated_moe",)),
+    "mlp_ln": System("logistic", (f"encoders=[{_MLP}, {_MLP}, {_MLP}]", "training.learning_rate=3e-4"), ".809 (2)"),
+    "residual_cnn_320_max": System("residual_cnn_320_max", (), ".822 (1)"),
+    "residual_cnn_512_max": System("residual_cnn_512_max", (), ".827 (1)"),
+    "residual_cnn_1024_max": System("residual_cnn_1024_max", (), ".831 (1)"),
+    "moe_label_layer": System("moe", ("label_layer={name: co_occurrence, beta: 0.01}",), ".790, .798 without (2)"),
+    "moe_huber": System("moe", ("loss={name: huber, delta: 0.5}",), ".803, .798 without (2)"),
+    "moe_hidden": System("moe", (_HIDDEN,)),
+    "moe_hidden_center": System("moe", (_HIDDEN, "regularizers=[{name: center}]"), ".799, .798 without (2)"),
+}
+
 COLUMNS = ("gap", "map", "map_starter", "perr", "hit_at_1")
 
 
@@ -57,17 +91,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", default=str(DATA), help="folder of the shards validate0000..0089.tfrecord")
     parser.add_argument("--train", action="append", metavar="NAME=PATTERN", help="training shards; may be given again")
-    parser.add_argument("--recipe", action="append", help="recipe to train; may be given again (default: moe)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the recipes")
+    parser.add_argument("--eval", help="evaluation shards (default: validate0070..0089)")
+    parser.add_argument(
+        "--system", action="append", help=f"{', '.join(SYSTEMS)}, another recipe, or all; may be given again (default: moe)"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the systems")
     arguments = parser.parse_args()
     sets = dict(item.split("=", 1) for item in arguments.train or [f"plain={arguments.data}/validate00[0-6]?.tfrecord"])
-    evaluation = f"{arguments.data}/validate00[78]?.tfrecord"
+    evaluation = arguments.eval or f"{arguments.data}/validate00[78]?.tfrecord"
+    systems = list(SYSTEMS) if arguments.system == ["all"] else arguments.system or ["moe"]
 
     held_out, first = read(evaluation), None
     print(
-        f"{'training set':<14}{'system':<12}"
-        + "".join(f"{c:>13}" for c in (*COLUMNS, *("steps", "seconds")))
-        + "  MAP by training positives"
+        f"{'training set':<14}{'system':<23}"
+        + "".join(f"{c:>12}" for c in (*COLUMNS, *("steps", "seconds")))
+        + f"  {'published GAP':<24}MAP by training positives"
     )
     for name, pattern in sets.items():
         train = read(pattern)
@@ -79,22 +117,32 @@ def main() -> None:
             metrics = Metrics(train.num_classes)
             for rows in np.array_split(np.arange(len(held_out.x)), max(1, len(held_out.x) // 512)):
                 metrics.update([held_out.ids[r] for r in rows], predict(held_out.x[rows]), held_out.labels[rows])
-            show(name, system, metrics.result(first.counts), steps, seconds)
-        for recipe in arguments.recipe or ["moe"]:
-            steps = load(recipe, arguments.set).training.total_steps(len(first.x))
-            with tempfile.TemporaryDirectory() as folder:
-                started = time.perf_counter()
-                overrides = [*arguments.set, f"training.steps={steps}", "training.checkpoint_every=1000000"]
-                fit(recipe, [pattern], [evaluation], folder, overrides)
-                seconds = time.perf_counter() - started
-                files = expand([evaluation])
-                show(name, recipe, score(load_run(folder).model, files, layout(files), first.counts), steps, seconds)
+            show(name, system, metrics.result(first.counts), steps, seconds, "")
+        for system in systems:
+            train_system(name, system, pattern, evaluation, arguments.set, first)
 
 
-def show(name: str, system: str, metrics: dict[str, Any], steps: int, seconds: float) -> None:
-    figures = "".join(f"{metrics[column]:>13.4f}" for column in COLUMNS)
+def train_system(name: str, system: str, pattern: str, evaluation: str, overrides: list[str], first: Split) -> None:
+    """Fit a system on one training set, for the steps that it has on the first, and print its line."""
+    recipe, own, published = SYSTEMS.get(system, System(system))
+    steps = load(recipe, [*own, *overrides]).training.total_steps(len(first.x))
+    with tempfile.TemporaryDirectory() as folder:
+        settings = [*own, *overrides, f"training.steps={steps}", "training.checkpoint_every=1000000"]
+        if any(setting.startswith("label_layer=") for setting in own):
+            stats.run(open_input([pattern]), f"{folder}/stats", None, Engine("local", 0, ()))
+            settings.append(f"label_layer.counts={folder}/stats/cooccurrence.npz")
+        started = time.perf_counter()
+        fit(recipe, [pattern], [evaluation], f"{folder}/run", settings)
+        seconds = time.perf_counter() - started
+        files = expand([evaluation])
+        metrics = score(load_run(f"{folder}/run").model, files, layout(files), first.counts)
+    show(name, system, metrics, steps, seconds, published)
+
+
+def show(name: str, system: str, metrics: dict[str, Any], steps: int, seconds: float, published: str) -> None:
+    figures = "".join(f"{metrics[column]:>12.4f}" for column in COLUMNS)
     buckets = ", ".join(f"{bucket}: {value:.3f}" for bucket, value in metrics["map_by_frequency"].items() if value is not None)
-    print(f"{name:<14}{system:<12}{figures}{steps or '-':>13}{seconds:>13.1f}  {buckets}", flush=True)
+    print(f"{name:<14}{system:<23}{figures}{steps or '-':>12}{seconds:>12.1f}  {published:<24}{buckets}", flush=True)
 
 
 def read(pattern: str) -> Split:
