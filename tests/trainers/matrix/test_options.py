@@ -1,4 +1,4 @@
-"""The table is complete, every option has an effect that it covers, and a wrong option is told in one sentence."""
+"""The table holds every component and varies every option, and a wrong value of an option is told in one sentence."""
 
 import inspect
 import re
