@@ -4,7 +4,8 @@ Needs psutil and TensorFlow. The shards are made once in the folder and kept. Ev
 that are in the page cache; the figures are medians over the rounds. Wall time stands beside the processor time of all processes, which
 other work on the machine disturbs less. Prints four tables:
 
-1. Video-level shards, two processes or threads each. The hand-written Beam pipeline and tf.data count labels alone, so they do less.
+1. Video-level shards, two processes or threads each. The Beam pipeline that is written by hand counts labels and pairs and sums the
+   features, or counts labels alone, as tf.data does: less than `stats`.
 2. The first bytes of frame-level records, one thread each, and the bytes that were asked of the disk.
 3. The label lists of the 2018 data through the same kernels, where they are at hand.
 4. The memory of all processes together while `stats` runs, for 1x and 16x the data.
@@ -12,6 +13,7 @@ other work on the machine disturbs less. Prints four tables:
 
 import argparse
 import contextlib
+import itertools
 import os
 import resource
 import statistics
@@ -19,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))  # before anything counts the cores
@@ -41,6 +43,7 @@ from yt8m_data.synthetic import SyntheticSpec  # noqa: E402
 
 SHARED = Path(os.environ.get("YT8M_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 ENGINE = runners.Engine(workers=2)
+Counts = tuple[int, Counter, dict]
 VIDEOS, VIDEO_SHARDS = 450_000, 96  # 2.1 GB
 FRAME_VIDEOS, FRAME_SHARDS = 8_000, 8  # 2.1 GB
 TIMES = 16  # how much more data the second memory figure is of
@@ -82,7 +85,8 @@ def compare_jobs(files: list[str], rounds: int) -> None:
         "yt8m-data stats (without the report)": lambda: count(source),
         "(c) read and decode alone": lambda: decode_alone(source),
         "(b) tf.data, labels alone": lambda: parse_labels(files, source.schema, 2),
-        "(a) Beam, Example.FromString": lambda: count_by_hand(files, source.schema.num_classes),
+        "(a) Beam, Example.FromString, by hand": lambda: count_by_hand(files, everything=True),
+        "(a) the same, labels alone": lambda: count_by_hand(files, everything=False),
     }
     compare(f"{source.bytes / 1e9:.2f} GB of video-level shards", contenders, source.bytes, rounds)
 
@@ -145,36 +149,52 @@ def decode_alone(source: inputs.Input) -> int:
     return runners.run(ENGINE, "decode", source.bytes, None, build, lambda count: count)
 
 
-class CountLabels(beam.CombineFn):
-    """The labels of Examples, as one would count them by hand."""
+class CountByHand(beam.CombineFn):
+    """What one would write to count labels, and with `everything` pairs of labels and the moments of the features as well."""
 
-    def create_accumulator(self) -> Counter:
-        """Start with nothing; the key -1 is for the records."""
-        return Counter()
+    def __init__(self, everything: bool) -> None:
+        self.everything = everything
 
-    def add_input(self, accumulator: Counter, example: tf.train.Example) -> Counter:
+    def create_accumulator(self) -> Counts:
+        """Start with nothing: records, labels and pairs, sums and squares."""
+        return 0, Counter(), {}
+
+    def add_input(self, accumulator: Counts, example: tf.train.Example) -> Counts:
         """Count one record."""
-        accumulator[-1] += 1
-        accumulator.update(example.features.feature["labels"].int64_list.value)
-        return accumulator
+        number, counts, sums = accumulator
+        labels = example.features.feature["labels"].int64_list.value
+        counts.update(labels)
+        if self.everything:
+            counts.update(itertools.combinations(sorted(labels), 2))
+            for name in ("mean_rgb", "mean_audio"):
+                vector = np.array(example.features.feature[name].float_list.value)
+                total, squares = sums.get(name, (0.0, 0.0))
+                sums[name] = total + vector, squares + vector**2
+        return number + 1, counts, sums
 
-    def merge_accumulators(self, accumulators: Iterator[Counter]) -> Counter:
+    def merge_accumulators(self, accumulators: Iterable[Counts]) -> Counts:
         """Add up."""
-        return sum(accumulators, Counter())
+        number, counts, sums = self.create_accumulator()
+        for more, other, others in accumulators:
+            number, counts = number + more, counts + other
+            for name, (total, squares) in others.items():
+                mine = sums.get(name, (0.0, 0.0))
+                sums[name] = mine[0] + total, mine[1] + squares
+        return number, counts, sums
 
-    def extract_output(self, accumulator: Counter) -> Counter:
-        """Return it as it is."""
-        return accumulator
+    def extract_output(self, accumulator: Counts) -> int:
+        """Return the number of records; the rest has been computed."""
+        return accumulator[0]
 
 
-def count_by_hand(files: list[str], num_classes: int) -> int:
+def count_by_hand(files: list[str], everything: bool) -> int:
     pattern = os.path.join(os.path.dirname(files[0]), "*.tfrecord")
 
     def build(pipeline: beam.Pipeline, _: object) -> object:
-        records = pipeline | beam.io.ReadFromTFRecord(pattern)
-        return records | beam.Map(tf.train.Example.FromString) | beam.CombineGlobally(CountLabels())
+        examples = pipeline | beam.io.ReadFromTFRecord(pattern) | beam.Map(tf.train.Example.FromString)
+        return examples | beam.CombineGlobally(CountByHand(everything))
 
-    return runners.run(ENGINE, "by hand", 0, None, build, lambda counts: 0)[-1]
+    return runners.run(ENGINE, "by hand", 0, None, build, lambda _: 0)
 
 
 def parse_labels(files: list[str], schema: Schema, threads: int) -> int:

@@ -568,6 +568,14 @@ class Memory:
         self.read = lambda size, offset: stream.getvalue()[offset : offset + size]
 
 
+def test_large_values_are_finite_even_where_their_sum_is_not():
+    """A sum of finite values may be infinite in float32."""
+    row = {"id": b"a", "labels": [1], "mean_rgb": [3e38] * 6, "mean_audio": [-3e38] * 3}
+    rows, bad = decoded([by_tensorflow(row, VIDEO)], VIDEO)
+    assert bad == []
+    assert rows[0]["mean_rgb"] == [np.float32(3e38)] * 6
+
+
 def heads_of(records: list[bytes], head_bytes: int = 500, provenance: bool = False) -> tuple[dict[int, dict], list[BadRecord]]:
     rows: dict[int, dict] = {}
     bad = []
