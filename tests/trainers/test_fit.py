@@ -140,7 +140,7 @@ def test_begins_with_the_weights_of_another_run(finished, made, tmp_path):
     fit("moe", [made.train], [made.eval], str(tmp_path / "next"), settings)
     for one, other in zip(weights(tmp_path / "next"), weights(folder), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-9)
-    with pytest.raises(DataError, match=r"training\.initial_run takes"):
+    with pytest.raises(DataError, match=r"set training\.initial_run to a run of the same"):
         fit("moe16", [made.train], [made.eval], str(tmp_path / "other"), settings)
 
 
