@@ -22,7 +22,7 @@ from beam_jobs import runners, stats
 from beam_jobs.group import GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, ORDER, Layout, ReadShards, WriteShards, split_batch
+from beam_jobs.transforms import BAD, ORDER, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import pools, sampling, shards
 from yt8m_data.errors import BadRecord, DataError, bad_lines
 from yt8m_data.neighbors import FAISS_VERSION
@@ -181,13 +181,12 @@ def _run_pipeline(source: Input, plan: sampling.Plan, layout: Layout, output: Ou
         synthesize = _Synthesize(plan, packed, layout, schema, threads, counter.of("made"))
         grouped = (routed.pools,) | "Pools" >> GroupBatches(pool_spill)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, main="batches")
-        written = (
-            (routed[KEPT], made.batches)
-            | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
-            | "Gather" >> beam.combiners.ToList()
-        )
+        written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
+        entries = written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
+        statistics = written | "Statistics" >> beam.Map(lambda pair: pair[1]) | "Merge" >> beam.CombineGlobally(MergeStatistics(schema))
         books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
-        return written | "Summarize" >> beam.Map(_summarize, beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD]))
+        sides = beam.pvalue.AsSingleton(statistics), beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD])
+        return entries | "Summarize" >> beam.Map(_summarize, *sides)
 
     return runners.run(engine, "augment", source.bytes, source.estimated_records, build, lambda result: result[2].get("read", 0))
 
@@ -255,14 +254,10 @@ def _originals(batch: pa.RecordBatch, plan: sampling.Plan, suffix: bytes) -> pa.
 
 
 def _summarize(
-    written: list[tuple[dict[str, Any], Statistics]], books: dict[Any, int], bad: list[BadRecord]
+    entries: list[dict[str, Any]], statistics: Statistics, books: dict[Any, int], bad: list[BadRecord]
 ) -> tuple[list[dict[str, Any]], Statistics, dict[Any, int], list[BadRecord]]:
-    """Gather what the manifest is written from: entries by shard, the statistics of all, the books, the bad records."""
-    written = sorted(written, key=lambda pair: pair[0]["name"])
-    statistics = written[0][1]
-    for _, other in written[1:]:
-        statistics.merge(other)
-    return [entry for entry, _ in written], statistics, books, sorted(bad)
+    """Put in order what the manifest is written from: entries by shard, the statistics of all, the books, the bad records."""
+    return sorted(entries, key=lambda entry: entry["name"]), statistics, books, sorted(bad)
 
 
 def _part(books: dict[Any, int], part: str) -> dict[Any, int]:

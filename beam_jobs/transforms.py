@@ -217,3 +217,12 @@ class CombineStatistics(beam.CombineFn):
     def extract_output(self, accumulator: Statistics) -> Statistics:
         """Return it as it is."""
         return accumulator
+
+
+class MergeStatistics(CombineStatistics):
+    """Statistics of parts -> one Statistics of all; a worker merges its own, so no more than a few are held at a time."""
+
+    def add_input(self, accumulator: Statistics, part: Statistics) -> Statistics:
+        """Add a part."""
+        accumulator.merge(part)
+        return accumulator

@@ -138,6 +138,8 @@ def count_labels(files: Sequence[str], data: DataSchema) -> tuple[int, list[int]
     counts, total = np.zeros(data.num_classes, np.int64), 0
     for labels in each(batches.prefetch(tf.data.AUTOTUNE)):
         check_labels(labels.values.numpy(), data.num_classes)
+        if (smallest := int(labels.values.numpy().min(initial=0))) < 0:  # -1 is the padding of batches
+            raise DataError(f"a record has the label {smallest}, but class numbers begin at 0: find it with `yt8m-data validate`")
         pairs = np.unique(np.stack([labels.value_rowids().numpy(), labels.values.numpy()]), axis=1)
         counts += np.bincount(pairs[1], minlength=data.num_classes)
         total += int(labels.nrows() if data.classes is None else np.count_nonzero(labels.row_lengths()))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from beam_jobs import runners
 from beam_jobs.progress import Counter, _counts
-from beam_jobs.transforms import BAD, ORDER, READING, CombineStatistics, Layout, ReadShards, WriteShards, split_batch
+from beam_jobs.transforms import BAD, ORDER, READING, CombineStatistics, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import codec, schema, shards, synth, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.statistics import Statistics
@@ -175,6 +175,13 @@ def test_combine_statistics_equals_one_shot(files):
         parts.append(combine.compact(combine.add_input(combine.create_accumulator(), batch)))
     merged = combine.extract_output(combine.merge_accumulators(parts))
     assert merged.to_dict() == whole.to_dict()
+    adding = MergeStatistics(layout)
+    halves = [adding.create_accumulator(), adding.create_accumulator()]
+    for number, batch in enumerate(batches):
+        part = Statistics(layout)
+        part.add(batch)
+        halves[number % 2] = adding.add_input(halves[number % 2], part)
+    assert adding.extract_output(adding.merge_accumulators(halves)).to_dict() == whole.to_dict()
 
 
 def test_reading_counts_records(files, tmp_path):

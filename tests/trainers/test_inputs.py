@@ -110,6 +110,9 @@ def test_a_label_given_twice_counts_once(tmp_path, write_shard):
 
 
 def test_wrong_data(made, files, tmp_path, write_shard):
+    write_shard(tmp_path / "negative", [b"a", b"b"], [[1], [2, -3]], {"mean_rgb": np.ones((2, 2))})
+    with pytest.raises(DataError, match="a record has the label -3, but class numbers begin at 0"):
+        count_labels([str(tmp_path / "negative")], layout([str(tmp_path / "negative")], 5))
     with pytest.raises(DataError, match="is beyond the 5 classes"):
         count_labels(files, layout(files, 5))
     unlabelled = expand([made.unlabelled])

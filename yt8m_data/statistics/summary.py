@@ -18,7 +18,7 @@ _BUILT_IN = ("labels", "frames", "ids", "cooccurrence", "label_sets", "features"
 
 
 def summarize(statistics: Statistics) -> dict[str, Any]:
-    """Return the dictionary; see docs/guide/stats for what each key means."""
+    """Return the dictionary; docs/stats.md says what each key means."""
     results, schema = statistics.results(), statistics.schema
     counts, per_record = results["labels"]["counts"], results["labels"]["per_record"]
     num_records = int(per_record.sum())
