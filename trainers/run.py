@@ -1,7 +1,7 @@
 """The run folder: what `fit` leaves, and all that `evaluate` and `predict` need."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,9 +117,13 @@ def save_model(folder: Path, model: keras.Model) -> None:
 
 def predictions(model: keras.Model, batches: Iterable[Batch]) -> Iterator[tuple[list[bytes], np.ndarray, np.ndarray]]:
     """For each batch the ids, the probabilities [B, C] float32 and the labels [B, L] int32, in inference mode."""
-    shapes = {
-        name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()
-    }  # one graph for videos of all lengths
-    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    score = scorer(model)
     for batch in batches:
-        yield batch["id"].numpy().tolist(), score(batch["features"]).numpy(), batch["labels"].numpy()
+        yield batch["id"].numpy().tolist(), score(batch["features"]), batch["labels"].numpy()
+
+
+def scorer(model: keras.Model) -> Callable[[dict[str, tf.Tensor]], np.ndarray]:
+    """A function from the features of a batch to probabilities [B, C] float32, in inference mode; one graph for videos of all lengths."""
+    shapes = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()}
+    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    return lambda features: score(features).numpy()
