@@ -386,9 +386,7 @@ def evaluate(folder: str, data: Sequence[str], repeat: int) -> None:
 @yt8m_train.command()
 @click.argument("folder")
 @click.option("--data", multiple=True, required=True, help="Pattern of the shards; repeatable.")
-@click.option(
-    "--out", type=click.Path(), required=True, help="FILE.csv, the challenge's VideoId,LabelConfidencePairs, or FILE.parquet."
-)
+@click.option("--out", type=click.Path(), required=True, help="FILE.csv, the challenge's VideoId,LabelConfidencePairs, or FILE.parquet.")
 @click.option("--top-k", type=click.IntRange(1), help="Best classes per video.  [default: 20 in a CSV, all scores in Parquet]")
 @_REPEAT
 def predict(folder: str, data: Sequence[str], out: str, top_k: int | None, repeat: int) -> None:
@@ -402,7 +400,7 @@ def predict(folder: str, data: Sequence[str], out: str, top_k: int | None, repea
 @yt8m_train.command()
 @click.argument("run")
 @click.option("--out", type=click.Path(), required=True, help="Folder of the averaged run.")
-@click.option("--last", type=click.IntRange(1), default=5, show_default=True, help="Checkpoints to take; training.keep_checkpoints keeps them.")
+@click.option("--last", type=click.IntRange(1), default=5, show_default=True, help="Checkpoints; training.keep_checkpoints keeps them.")
 @click.option(
     "--batch-norm",
     type=click.IntRange(1),
