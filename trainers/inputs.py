@@ -117,14 +117,20 @@ def evaluation_batches(
     """
     records, parse = tf.data.TFRecordDataset(list(files)), parser(data, frames, seed)
     batches = (records if keep_all else _listed(records, data)).batch(batch_size or EVALUATION_BATCH[data.kind])
-    return batches.map(lambda batch: parse(batch, tf.fill(tf.shape(batch), tf.constant(repetition, tf.int64))), **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+
+    def parsed(batch: tf.Tensor) -> Batch:
+        return parse(batch, tf.fill(tf.shape(batch), tf.constant(repetition, tf.int64)))
+
+    return batches.map(parsed, **_PARALLEL).prefetch(tf.data.AUTOTUNE)
 
 
 def each(batches: tf.data.Dataset) -> Iterator[Batch]:
-    """Iterate, with TensorFlow's reading errors told as a DataError."""
+    """Iterate, with TensorFlow's reading errors told as a DataError, and those that Python code raised in between as they were."""
     try:
         yield from batches
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        if raised := re.search(r"DataError: (.*)", error.message):
+            raise DataError(raised[1]) from None
         ours = re.search(r"assertion failed: \[(.*?)\]", error.message)
         reason = ours[1] if ours else re.sub(r"^.* Iterator::\S+ ", "", error.message.split("\n")[0].split("[[")[0].strip())
         raise DataError(f"a record cannot be read ({reason}): find it with `yt8m-data validate`") from None
