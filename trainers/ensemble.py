@@ -1,7 +1,8 @@
-"""Several runs, or files of their predictions, as one model: a weighted sum of their scores, with a weight per model or per model and class.
+"""Several runs, or files of their predictions, as one model: a weighted sum of their scores.
 
-`ensemble` writes a folder with ensemble.json; `load` gives that folder, or one of a single run, as an Ensemble, which `evaluate`, `predict`
-and `export` take. There is no bias and no bound, as published: learned weights may add up to a little more than 1, and may be negative.
+A weight is that of a model, or of a model and a class. `ensemble` writes a folder with ensemble.json; `load` gives that folder, or one of a
+single run, as an Ensemble, which `evaluate`, `predict` and `export` take. There is no bias and no bound, as published: learned weights may
+add up to a little more than 1, and may be negative.
 """
 
 import os
@@ -132,8 +133,8 @@ def ensemble(members: Sequence[str], out: str, weights: str = "equal", data: Seq
       repeat: as in `Ensemble.member_scores`.
 
     Returns:
-      What ensemble.json holds: `members` (relative to the folder), `weights`, and of learned ones `mean_squared_error`, `that_of_equal_weights`,
-      `num_videos` and `held_out`.
+      What ensemble.json holds: `members` (relative to the folder), `weights`, and of learned ones `mean_squared_error`,
+      `that_of_equal_weights`, `num_videos` and `held_out`.
 
     Raises:
       DataError: members that do not go together, a video that a member lacks, or shards without labels.

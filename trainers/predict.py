@@ -1,4 +1,4 @@
-"""Write the scores of a run or an ensemble for every video: a Kaggle submission, or a Parquet file that other programs and `distill` read."""
+"""Write the scores of a run or an ensemble for every video: a Kaggle submission, or a Parquet file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ SUBMITTED = 20  # classes per video, as the challenge asked for
 def predict(folder: str, data: Sequence[str], out: str, top_k: int | None = None, repeat: int = 1) -> int:
     """Write the scores of every video, in the order of the files.
 
-    `.csv` is the challenge's `VideoId,LabelConfidencePairs`: per video its best classes, best first, each with its score. `.parquet` has whole
-    vectors, or the best classes; see `trainers.prediction_file`.
+    `.csv` is the challenge's `VideoId,LabelConfidencePairs`: per video its best classes, best first, each with its score. `.parquet` has
+    whole vectors, or the best classes; see `trainers.prediction_file`.
 
     Args:
       folder: what `fit`, `average` or `ensemble` wrote.

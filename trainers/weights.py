@@ -1,8 +1,8 @@
 """Weights of an ensemble's members, learned by Adam on the mean squared error to the 0/1 labels of a held-out set (Cho et al. 2018, 3.3).
 
 The error of p = sum over m of w_m p_m is a quadratic function of w, so the sums of p_m p_n and of p_m q over the videos hold all that it
-needs: one pass over the held-out set, then Adam on the whole of it. No bias, and no constraint. The published start is N(1/M, 0.05); ours is
-1/M, equal weights, which needs no draw.
+needs: one pass over the held-out set, then Adam on the whole of it. No bias, and no constraint. The published start is N(1/M, 0.05); ours
+is 1/M, equal weights, which needs no draw.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,9 @@ def learn(moments: Moments, per_class: bool) -> Learned:
     products, hits = moments.products, moments.hits
     if not per_class:
         products, hits = products.sum(axis=0, keepdims=True), hits.sum(axis=0, keepdims=True)
-    size = np.maximum(np.trace(products, axis1=1, axis2=2), 1e-12)[:, None] / num_members  # so that Adam's epsilon is small beside a gradient
+    size = (
+        np.maximum(np.trace(products, axis1=1, axis2=2), 1e-12)[:, None] / num_members
+    )  # so that Adam's epsilon is small beside a gradient
     w = _adam(products / size[:, :, None], hits / size)
     weights = (w.T if per_class else w[0]).astype(np.float32)
     equal = np.full(num_members, 1 / num_members)
