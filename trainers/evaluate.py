@@ -1,25 +1,27 @@
-"""Score a run on labelled shards."""
+"""Score a run or an ensemble on labelled shards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from trainers.ensemble import Scored, load
 from trainers.frames import ALL
-from trainers.inputs import each, evaluation_batches, layout_for, unlabelled
+from trainers.inputs import each, evaluation_batches, unlabelled
 from trainers.metrics import Metrics
 from trainers.recipe import DataSchema, Frames
-from trainers.run import load_run, predictions
+from trainers.run import predictions
 from yt8m_data.shards import expand
 
 
-def evaluate(run_dir: str, data: Sequence[str]) -> dict[str, Any]:
-    """Exact metrics of a finished run over all videos of some shards.
+def evaluate(folder: str, data: Sequence[str], repeat: int = 1) -> dict[str, Any]:
+    """Exact metrics of a finished run, or of an ensemble, over all videos of some shards.
 
     Args:
-      run_dir: the folder that `fit` wrote.
+      folder: what `fit`, `average` or `ensemble` wrote.
       data: patterns of labelled shards, of the kind that it was trained on.
+      repeat: how often a run that draws frames scores a video, each time of other frames; its score is the mean.
 
     Returns:
       `gap`, `map`, `map_starter`, `perr`, `hit_at_1`, `num_examples`, and `map_by_frequency` over classes by their training positives.
@@ -27,10 +29,8 @@ def evaluate(run_dir: str, data: Sequence[str]) -> dict[str, Any]:
     Raises:
       DataError: no run, no such file, no labels, labels beyond the model's classes, or records of another kind or of other features.
     """
-    run = load_run(run_dir)
-    files = expand(data)
-    found, counts = layout_for(run.recipe.data, files), np.array(run.train_set.label_counts)
-    return score(run.model, files, found, counts, run.recipe.frames, run.recipe.training.seed)
+    scorer, files = load(folder), expand(data)
+    return measure(scorer.scores(files, repeat), files, scorer.layout_for(files), scorer.label_counts)
 
 
 def score(
@@ -43,9 +43,14 @@ def score(
       train_counts: [C], sorts the classes into frequency buckets.
       frames, seed: which frames of a video are taken, where records are frame-level.
     """
+    return measure(predictions(model, each(evaluation_batches(files, data, frames=frames, seed=seed))), files, data, train_counts)
+
+
+def measure(batches: Iterable[Scored], files: Sequence[str], data: DataSchema, train_counts: np.ndarray | None) -> dict[str, Any]:
+    """Metrics of all videos of some files, whose ids, scores [B, C] and labels come in batches."""
     metrics, labelled = Metrics(data.num_classes), False
-    for ids, probabilities, labels in predictions(model, each(evaluation_batches(files, data, frames=frames, seed=seed))):
-        metrics.update(ids, probabilities, labels)
+    for ids, scores, labels in batches:
+        metrics.update(ids, scores, labels)
         labelled |= bool((labels >= 0).any())
     if not labelled:
         raise unlabelled(files, data)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from trainers import fit as module
-from trainers.evaluate import score
+from trainers.evaluate import evaluate, score
 from trainers.fit import adam, averaged_weights, fit
 from trainers.inputs import layout
 from trainers.metrics import Metrics
@@ -134,6 +134,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(kind, killed_at, request, tmp_
         np.testing.assert_array_equal(one, other)
 
 
+def test_mixed_precision_learns_as_much(finished, made, tmp_path):
+    folder, metrics = finished
+    mixed = fit("moe", [made.train], [made.eval], str(tmp_path / "run"), [*made.overrides, "training.precision=mixed_bfloat16"])
+    assert mixed["gap"] == pytest.approx(metrics["gap"], abs=0.03)
+    assert evaluate(str(tmp_path / "run"), [made.eval]) == mixed  # computed as it was trained
+    assert evaluate(str(folder), [made.eval]) == metrics
+
+
 def test_begins_with_the_weights_of_another_run(finished, made, tmp_path):
     folder, _ = finished
     settings = [*made.overrides, "training.steps=1", "training.learning_rate=1.0e-12", f"training.initial_run={folder}"]
@@ -186,7 +194,7 @@ def test_other_recipes_files_and_folders_are_refused(finished, made, tmp_path):
     with pytest.raises(DataError, match="was begun on other training files"):
         fit("moe", [made.eval], [made.eval], str(folder), settings)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match="is not empty and is no run folder"):
+    with pytest.raises(DataError, match="is not empty and is no run folder of `fit`"):
         fit("moe", [made.train], [made.eval], str(tmp_path), made.overrides)
     with pytest.raises(DataError, match="is a file"):
         fit("moe", [made.train], [made.eval], str(tmp_path / "notes.txt"), made.overrides)
