@@ -145,8 +145,7 @@ class _Layers:
     def _create(self, registry: Registry, component: Component, name: str) -> Any:
         offered = {"num_classes": self._data.num_classes, "feature_sizes": tuple(self._data.features.values())}
         layer = registry.create(component.name, component.options, **offered)
-        layer.name = name
-        return layer
+        return type(layer).from_config({**layer.get_config(), "dtype": self._recipe.training.precision, "name": name})
 
     def _check(self) -> None:
         """Raise a DataError where components do not go together, or not with the records."""

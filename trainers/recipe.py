@@ -69,6 +69,7 @@ class Training(_Section):
     checkpoint_every: int = Field(500, gt=0)  # steps
     eval_every: int | None = Field(None, gt=0)  # steps; null evaluates at the end only
     seed: int = Field(0, ge=0)
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed: products in bfloat16; weights, probabilities and loss in float32
     initial_run: str | None = None  # folder of a finished run of the same layers, whose weights training begins with
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from trainers import fit as module
-from trainers.evaluate import score
+from trainers.evaluate import evaluate, score
 from trainers.fit import adam, averaged_weights, fit
 from trainers.inputs import layout
 from trainers.metrics import Metrics
@@ -132,6 +132,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(kind, killed_at, request, tmp_
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
     for one, other in zip(weights(tmp_path / "broken"), weights(tmp_path / "whole"), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_mixed_precision_learns_as_much(finished, made, tmp_path):
+    folder, metrics = finished
+    mixed = fit("moe", [made.train], [made.eval], str(tmp_path / "run"), [*made.overrides, "training.precision=mixed_bfloat16"])
+    assert mixed["gap"] == pytest.approx(metrics["gap"], abs=0.03)
+    assert evaluate(str(tmp_path / "run"), [made.eval]) == mixed  # computed as it was trained
+    assert evaluate(str(folder), [made.eval]) == metrics
 
 
 def test_begins_with_the_weights_of_another_run(finished, made, tmp_path):
