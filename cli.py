@@ -91,14 +91,14 @@ def yt8m_data() -> None:
 
 @yt8m_data.command()
 @click.argument("out", type=click.Path())
-@click.option("--kind", type=click.Choice(["video", "frame"]), default="video", show_default=True)
+@click.option("--kind", type=click.Choice(["video", "frame", "segment"]), default="video", show_default=True)
 @click.option("--records", type=int, required=True, help="Number of videos.")
 @click.option("--shards", type=int, default=10, show_default=True)
 @click.option("--classes", type=int, default=3862, show_default=True)
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Another sample of the same world: train on one seed, evaluate on another."
 )
-@click.option("--max-frames", type=int, default=300, show_default=True, help="With --kind frame: length of the longest video.")
+@click.option("--max-frames", type=int, default=300, show_default=True, help="With frames: length of the longest video.")
 @click.option("--name", default="train", show_default=True, help="Start of the shards' names.")
 @_OVERWRITE
 def synth(out: str, kind: Any, records: int, shards: int, classes: int, seed: int, max_frames: int, name: str, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ import functools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from google.protobuf.message import DecodeError
 from yt8m_data import wire
 from yt8m_data.errors import BadRecord
 from yt8m_data.proto import Example, SequenceExample
-from yt8m_data.schema import PROVENANCE, Feature, Schema
+from yt8m_data.schema import PROVENANCE, SEGMENTS, Feature, Schema
 from yt8m_data.tfrecord import HeadBlock, RecordBlock
 
 _Buffer = bytes | memoryview
@@ -279,7 +280,7 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 
 def encode(batch: pa.RecordBatch, schema: Schema) -> list[bytes]:
-    """Encode the rows of a batch with the columns of `schema.arrow` (and those of `PROVENANCE`, if it has them).
+    """Encode the rows of a batch with the columns of `schema.arrow` (and those of `PROVENANCE` and of `SEGMENTS`, if it has them).
 
     The bytes are those of the protobuf library's deterministic serialisation: keys in ascending order. A null in a provenance column
     leaves its key out.
@@ -291,6 +292,10 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> list[bytes]:
         if column in batch.schema.names:
             values = batch.column(column)
             entries[column] = _encode_numbers(values, column) if values.type == pa.float32() else _encode_strings(values, column)
+    for segments in SEGMENTS:
+        if segments.name in batch.schema.names:
+            is_float = segments.type.value_type == pa.float32()
+            entries[segments.name] = (_encode_floats if is_float else _encode_labels)(batch.column(segments.name), segments.name)
     lists: dict[str, Sequence[_Buffer]] = {}
     for feature in schema.features:
         if schema.kind == "video":
@@ -338,6 +343,13 @@ def _encode_labels(column: pa.ListArray, key: str) -> list[bytes]:
 @functools.cache
 def _label_bytes(label: int) -> bytes:
     return wire.encode_varint(label)
+
+
+def _encode_floats(column: pa.ListArray, key: str) -> list[bytes]:
+    prefixes, empty = wire.entry_prefixes(key.encode(), b"\x12", b"\x0a"), wire.entry_prefixes(key.encode(), b"\x12")[0]
+    values, offsets = column.values.to_numpy().astype("<f4"), column.offsets.to_pylist()
+    payloads = [values[start:end].tobytes() for start, end in pairwise(offsets)]
+    return [prefixes[len(payload)] + payload if payload else empty for payload in payloads]
 
 
 def _encode_vectors(column: pa.FixedSizeListArray, feature: Feature) -> list[memoryview]:

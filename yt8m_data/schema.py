@@ -18,6 +18,15 @@ PROVENANCE = pa.schema(
     [("aug_method", pa.binary()), ("aug_base", pa.binary()), ("aug_neighbor", pa.binary()), ("aug_lambda", pa.float32())]
 )  # what stands beside a synthetic record; null on a real one
 
+SEGMENTS = pa.schema(
+    [
+        ("segment_start_times", pa.list_(pa.int32())),  # seconds, which are frames
+        ("segment_end_times", pa.list_(pa.int32())),
+        ("segment_labels", pa.list_(pa.int32())),
+        ("segment_scores", pa.list_(pa.float32())),  # 1 where people saw the label in the segment, 0 where they did not
+    ]
+)  # context of the 2019 records: parallel lists, one entry for each pair of a segment and a label that was rated
+
 ORDER = "order"  # column: the record's place in the sorted input, file << 32 | index, int64
 
 

@@ -9,12 +9,13 @@ import tensorflow as tf
 
 from yt8m_data import schema, synth
 from yt8m_data.errors import DataError
+from yt8m_data.schema import SEGMENTS
 from yt8m_data.synthetic import SyntheticSpec, batches
 
 SHARDS = 3
 
 
-@pytest.fixture(scope="module", params=["video", "frame"])
+@pytest.fixture(scope="module", params=["video", "frame", "segment"])
 def made(request, tmp_path_factory) -> tuple[SyntheticSpec, Path, dict]:
     spec = SyntheticSpec(request.param, 100, num_classes=30, seed=2, max_frames=8)
     folder = tmp_path_factory.mktemp("synth")
@@ -53,6 +54,11 @@ def test_tensorflow_reads_what_was_made(made):
             assert all(sequences[name].numpy().tolist() == row[name] for name in frames)
         assert parsed["id"].numpy() == row["id"]
         assert parsed["labels"].values.numpy().tolist() == row["labels"]
+        if spec.kind == "segment":
+            types = {column.name: tf.float32 if column.name == "segment_scores" else tf.int64 for column in SEGMENTS}
+            parsed = tf.io.parse_single_example(record, {key: tf.io.VarLenFeature(dtype) for key, dtype in types.items()})
+            assert all(parsed[key].values.numpy().tolist() == row[key] for key in types)
+            assert len(row["segment_labels"]) > 0
 
 
 def test_the_schema_is_found_again(made):
