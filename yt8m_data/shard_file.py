@@ -44,9 +44,7 @@ class Form:
 
     def __post_init__(self) -> None:
         if (self.format, self.compress) not in _SUFFIXES:
-            raise DataError(
-                f"shards of the format {self.format!r} have no compression {self.compress!r}: leave --compress {self.compress} out"
-            )
+            raise DataError(f"{self.format} shards cannot be compressed by {self.compress!r}: leave out --compress {self.compress}")
 
     @property
     def suffix(self) -> str:
@@ -99,13 +97,23 @@ class ShardWriter:
         size = rows_at_a_time(self._schema)
         while sum(part.num_rows for part in self._pending) >= size:
             whole = pa.concat_batches(self._pending)
-            self._output.write_batch(whole.slice(0, size))
+            self._write_group(whole.slice(0, size))
             self._pending = [whole.slice(size)]
+
+    def _write_group(self, batch: pa.RecordBatch) -> None:
+        fresh = batch.take(pa.array(np.arange(batch.num_rows)))  # Arrow would write more of the buffers that a slice points into
+        self._output.write_batch(fresh)
+
+    def abandon(self) -> None:
+        """Close the format without writing: the shard failed."""
+        self._sink.discarding = True
+        if self._output is not self._sink:
+            self._output.close()
 
     def finish(self) -> None:
         """Write what is pending and close the format, not the file."""
         if self._pending and (rest := pa.concat_batches(self._pending)).num_rows:
-            self._output.write_batch(rest)
+            self._write_group(rest)
         if self._output is not self._sink:
             self._output.close()
         self.entry |= {"records": self._records, "bytes": self._sink.size, "crc32c": f"{self._sink.checksum:08x}"}
@@ -126,8 +134,12 @@ def open_shard(path: str, schema: Schema, columns: pa.Schema, form: Form = TFREC
     """
     with shards.atomic_write(path) as stream:
         writer = ShardWriter(path, _Checked(stream), schema, columns, form)
-        yield writer
-        writer.finish()
+        try:
+            yield writer
+            writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
 
 
 def is_whole(path: str, entry: dict[str, Any]) -> bool:
@@ -148,8 +160,11 @@ class _Checked:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.size, self.checksum = stream, 0, 0
+        self.discarding = False
 
     def write(self, data: Any) -> int:
+        if self.discarding:
+            return len(data)
         data = bytes(data)
         self.size += len(data)
         self.checksum = google_crc32c.extend(self.checksum, data)
