@@ -331,7 +331,7 @@ def shard(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: An
     )
     result = job.run(source, request, _engine(ctx, options))
     if result.found:
-        click.echo(f"{result.found} of {result.tasks} tasks were found finished, {result.tasks - result.found} done", err=True)
+        click.echo(result.found, err=True)
     click.echo(text.resharding(result.manifest))
 
 

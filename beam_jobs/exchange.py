@@ -129,12 +129,16 @@ def _write(
 # --- Locally --------------------------------------------------------------------------------------------------------------
 
 
+def unspilled(files: list[tuple[int, str, int]], work: Work) -> list[tuple[int, str, int]]:
+    """Those files of which an earlier run has left no finished run."""
+    return [file for file in files if spill.notes(work.runs, _name(file[0])) is None]
+
+
 def run_spilled(
     source: Input, files: list[tuple[int, str, int]], read: Read, schema: Schema, engine: runners.Engine, work: Work
 ) -> tuple[list[Written], Tally[str], list[BadRecord]]:
     """Run the local form on `files` (number, path, split of the file); return what was written, the books and the bad records."""
-    names = [_name(number) for number, _, _ in files]
-    todo = [file for file in files if spill.notes(work.runs, _name(file[0])) is None]
+    names, todo = [_name(number) for number, _, _ in files], unspilled(files, work)
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         spilled = pipeline | "Files" >> beam.Create(todo, reshuffle=False) | "Spread" >> beam.Reshuffle()

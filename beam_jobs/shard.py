@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from beam_jobs import runners
-from beam_jobs.exchange import Read, Router, Written, run_grouped, run_spilled
+from beam_jobs.exchange import Read, Router, Written, run_grouped, run_spilled, unspilled
 from beam_jobs.inputs import Input
 from beam_jobs.transforms import Layout
 from yt8m_data import classes, codec, gzipped, shards, tfrecord
@@ -56,11 +56,10 @@ class Request:
 
 
 class Result(NamedTuple):
-    """The manifest; how many tasks there were, and how many an earlier, killed run of the same command had finished (`found`)."""
+    """The manifest, and where the command resumed one that was killed, what it found of that: a sentence."""
 
     manifest: dict[str, Any]
-    tasks: int
-    found: int
+    found: str
 
 
 def run(source: Input, request: Request, engine: runners.Engine) -> Result:
@@ -80,6 +79,7 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Result:
 
     read = Read(source.schema, source.skip_bad, router)
     files = list(zip(range(len(source.files)), source.files, split_of_file, strict=True))
+    spilled = len(files) - len(unspilled(files, work))
     if engine.runner == "local":
         written, books, bad = run_spilled(source, files, read, schema, engine, work)
     else:
@@ -88,7 +88,9 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Result:
     _check_disjoint(request.splits, written)
     manifest = _write_manifests(source, request, schema, router, written, books, bad)
     work.remove()
-    return Result(manifest, len(router.tasks), sum(part.found for part in written))
+    finished, tasks = sum(part.found for part in written), len(written)
+    found = f"{spilled} of {len(files)} files were found spilled, {finished} of {tasks} tasks were found finished, {tasks - finished} done"
+    return Result(manifest, found if work.resumed else "")
 
 
 def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file: list[int]) -> dict[str, Any]:
