@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from yt8m_data import gzipped, shards, tfrecord
 from yt8m_data import schema as schemas
-from yt8m_data import shards, tfrecord
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import Schema
 
@@ -37,7 +37,8 @@ class Input:
         first = next(path for path in self.files if os.path.getsize(path))
         with open(first, "rb", buffering=0) as stream:
             block = next(tfrecord.read(stream, first))
-            return round(self.bytes * len(block) / len(block.data)) if len(block) else None
+            size = sum(map(gzipped.content_bytes, self.files))
+            return round(size * len(block) / len(block.data)) if len(block) else None
 
     def check_bad(self, bad: Sequence[BadRecord], good: int) -> None:
         """Refuse a rotten input.

@@ -74,8 +74,14 @@ class _ReadShard(beam.DoFn):
 
     def _scan(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
         with tfrecord.LocalFile(path) as source:
-            for block in tfrecord.scan(source):
-                yield codec.decode_heads(block, self.schema, self.augmentable), block.bytes_read
+            if not tfrecord.is_gzip(source.read(tfrecord.PROBE_BYTES, 0)):
+                for block in tfrecord.scan(source):
+                    yield codec.decode_heads(block, self.schema, self.augmentable), block.bytes_read
+                return
+        names = [feature.name for feature in self.schema.features]
+        for decoded, size in self._read(path):  # nothing can be passed over in a gzip file
+            lengths = decoded.batch.column(names[0]).value_lengths()
+            yield decoded._replace(batch=decoded.batch.drop_columns(names).append_column("num_frames", lengths)), size
 
 
 def split_batch(batch: pa.RecordBatch, partitions: np.ndarray, rows: np.ndarray | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -21,7 +21,7 @@ from yt8m_data.errors import BadRecord
 from yt8m_data.schema import Schema
 from yt8m_data.shards import stable_hash
 
-_PARTITIONS = 256  # of the ids, so that no worker holds them all
+_PARTITIONS = 16  # of the ids, so that no worker holds them all
 
 
 class _Long(NamedTuple):

@@ -293,7 +293,7 @@ def check(case: Case, schema: Schema, sound: set[Row], path: Path) -> str:
             kept.append(decoded.batch)
     assert all(row in allowed for row in rows), "a wrong row was accepted"
     assert all(record.file == str(path) and record.index >= 0 and record.offset >= 0 and record.reason for record in bad), "no place"
-    if schema.kind == "frame" and not tfrecord.is_gzip(case.data[:12]):
+    if schema.kind == "frame" and not tfrecord.is_gzip(case.data[: tfrecord.PROBE_BYTES]):
         with tfrecord.LocalFile(str(path)) as source:
             for head in tfrecord.scan(source):
                 codec.decode_heads(head, schema)

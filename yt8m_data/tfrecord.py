@@ -31,6 +31,7 @@ _WRITE_BYTES = 1 << 20  # a call of the system per record would cost as much as 
 _HEADER = struct.Struct("<QI")
 _LENGTH, _CRC = struct.Struct("<Q"), struct.Struct("<I")
 _HEADER_BYTES, _CRC_BYTES = _HEADER.size, _CRC.size
+PROBE_BYTES = _HEADER_BYTES  # of a file that `is_gzip` looks at
 
 # Why a file cannot be read on: the kind of the bad record and its reason.
 _Fault = tuple[str, str]
@@ -125,7 +126,7 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
 
 def is_gzip(head: np.ndarray | bytes) -> bool:
     """Return whether a file that begins so is a gzip file, and none of records the first of which has a length that looks like one."""
-    head = bytes(head[:_HEADER_BYTES])
+    head = bytes(head[:PROBE_BYTES])
     return head[: len(MAGIC)] == MAGIC and _CRC.pack(masked_crc(head[:8])) != head[8:]
 
 

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import apache_beam as beam
@@ -265,3 +266,14 @@ def test_the_first_bytes_of_frame_level_records_tell_ids_labels_and_lengths(fram
     with_place, _ = read_all(frames, layout, heads=True, augmentable=True)
     assert sorted(row[ORDER] for row in with_place) == [number << 32 | index for number in (0, 1) for index in range(20)]
     assert all(row["aug_method"] is None for row in with_place)
+
+
+def test_of_gzipped_records_the_same_is_told(frames, tmp_path):
+    packed = []
+    for path in map(Path, frames):
+        packed.append(str(tmp_path / path.name))
+        Path(packed[-1]).write_bytes(gzip.compress(path.read_bytes(), 1))
+    layout = schema.sniff(packed[0], 30)
+    for options in ({}, {"heads": True}, {"heads": True, "augmentable": True}):
+        plain, _ = read_all(frames, layout, **options)
+        assert sorted(read_all(packed, layout, **options)[0], key=str) == sorted(plain, key=str)
