@@ -5,6 +5,7 @@ use lays it out (unpacked floats, split runs, unknown fields) is legal: the prot
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -50,8 +51,9 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
     for feature in schema.features:
         columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, target.field(feature.name).type, refused))
     columns += _segments(found, schema, refused)
+    _check_others(found, schema, refused)
     if OTHER in schema.extras:
-        columns.append(_others(found, schema, refused))
+        columns.append(_others(found))
     if provenance:
         columns += [_provenance(found, column, refused) for column in PROVENANCE]
         target = pa.schema([*target, *PROVENANCE])
@@ -136,7 +138,7 @@ class _Found:
     odd: np.ndarray
     frames: dict[str, list[np.ndarray | None]] = field(default_factory=dict)  # per record uint8 [frames, size]; None where sizes differ
     others: list[wire.Spans] = field(default_factory=list)  # entries of the context that have no column
-    other_lists: list[wire.Spans] = field(default_factory=list)  # names of the feature lists that have none
+    other_lists: list[wire.Spans] = field(default_factory=list)  # feature lists that have none
 
     def unusual(self) -> np.ndarray:
         """Mark the records to read the slow way: the odd ones, and those whose frames make no matrix (bool [N])."""
@@ -150,11 +152,10 @@ def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Sche
     odd = np.zeros(len(starts), bool)
     first, first_end, second, second_end = wire.message_parts(data, starts, ends, odd)
     found = _Found(data, {}, odd)
-    carry = OTHER in schema.extras
-    found.context = wire.features(data, first, first_end, _keys(schema, provenance), odd, found.others if carry else None)
+    found.context = wire.features(data, first, first_end, _keys(schema, provenance), odd, found.others)
     if schema.kind == "frame":
         names = [feature.name.encode() for feature in schema.features]
-        lists = wire.feature_lists(data, second, second_end, names, odd, found.other_lists if carry else None)
+        lists = wire.feature_lists(data, second, second_end, names, odd, found.other_lists)
         for feature in schema.features:
             runs = zip(*(x.tolist() for x in lists[feature.name.encode()]), strict=True)
             found.frames[feature.name] = [wire.frames(data, start, length, feature.size) for start, length in runs]
@@ -278,24 +279,40 @@ def _floats(found: _Found, key: str, refused: _Refused) -> tuple[np.ndarray, np.
     return values, counts
 
 
-def _others(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
-    """The column OTHER: the entries of the context that have no column, one behind the other; null where there are none."""
-    texts: dict[int, bytes] = {}
-    for rows, starts, ends in found.others:
-        for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            texts[row] = texts.get(row, b"") + found.data[start:end].tobytes()
+def _check_others(found: _Found, schema: Schema, refused: _Refused) -> None:
+    """Refuse records that protobuf would, for what stands under keys that nobody asked for; and, with OTHER, unknown feature lists."""
     prefixes = wire.Prefixes(b"\x0a")
-    for row, text in texts.items():
+    for row, entry in _entries(found, found.others, plain=False):
         try:
-            Example.FromString(prefixes[len(text)] + text)
+            Example.FromString(prefixes[len(entry)] + entry)
         except DecodeError:
             refused.add_row(row, "parse", "one of its further keys holds no tf.Feature")
-    for rows, starts, ends in found.other_lists:
-        for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            name = found.data[start:end].tobytes().decode(errors="backslashreplace")
+    prefixes = wire.Prefixes(b"\x12")
+    for row, entry in _entries(found, found.other_lists, plain=False):
+        try:
+            [read] = SequenceExample.FromString(prefixes[len(entry)] + entry).feature_lists.feature_list
+        except DecodeError:
+            refused.add_row(row, "parse", "one of its further keys holds no tf.FeatureList")
+            continue
+        if OTHER in schema.extras and read.value.feature:
             known = ", ".join(repr(feature.name) for feature in schema.features)
-            refused.add_row(row, "parse", f"it has the feature list {name!r}, and the first records have {known} only")
-    return pa.array([texts.get(row) for row in range(len(refused.rows))], pa.binary())
+            refused.add_row(row, "parse", f"it has the feature list {read.key!r}, and the first records have {known} only")
+
+
+def _others(found: _Found) -> pa.Array:
+    """The column OTHER: the entries of the context that have no column, one behind the other; null where there are none."""
+    texts: dict[int, bytes] = {}
+    for row, entry in _entries(found, found.others):
+        texts[row] = texts.get(row, b"") + entry
+    return pa.array([texts.get(row) for row in range(len(found.odd))], pa.binary())
+
+
+def _entries(found: _Found, spans: list[wire.Spans], plain: bool = True) -> Iterator[tuple[int, bytes]]:
+    """The rows and bytes of entries of further keys: all of them, or those that are not plain."""
+    for part in spans:
+        chosen = np.arange(len(part.rows)) if plain else np.flatnonzero(~part.plain)
+        for row, start, end in zip(part.rows[chosen].tolist(), part.starts[chosen].tolist(), part.ends[chosen].tolist(), strict=True):
+            yield row, found.data[start:end].tobytes()
 
 
 def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:
