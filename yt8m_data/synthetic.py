@@ -103,16 +103,12 @@ class SyntheticSpec:
             labels_key="labels",
             features=features,
             num_classes=self.num_classes,
+            extras=tuple(SEGMENTS.names) if self.kind == "segment" else (),
         )
-
-    @property
-    def arrow(self) -> pa.Schema:
-        """The columns of the batches: those of the layout, and those of the segments."""
-        return pa.schema([*self.schema.arrow, *SEGMENTS]) if self.kind == "segment" else self.schema.arrow
 
 
 def batches(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Make records start .. stop - 1, in order, in batches of up to 256 (video) or 64 (frame, segment) records of `spec.arrow`.
+    """Make records start .. stop - 1, in order, in batches of up to 256 (video) or 64 (frame, segment) records of `spec.schema`.
 
     Any split of 0 .. num_records into ranges gives the same records; ranges whose ends are multiples of 256 do no work twice.
 
@@ -138,7 +134,7 @@ def batches(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> Ite
             else:
                 carried = [labels[start:end] for start, end in pairwise(offsets[low : high + 1])]
                 columns += _frames(spec, index, rows, carried)
-            yield pa.RecordBatch.from_arrays(columns, schema=spec.arrow)
+            yield pa.RecordBatch.from_arrays(columns, schema=spec.schema.arrow)
 
 
 # --- The world ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from yt8m_data.synthetic import SyntheticSpec, batches, label_shares
 
 
 def table(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> pa.Table:
-    return pa.Table.from_batches(batches(spec, start, stop), schema=spec.arrow).combine_chunks()
+    return pa.Table.from_batches(batches(spec, start, stop), schema=spec.schema.arrow).combine_chunks()
 
 
 def label_lists(spec: SyntheticSpec) -> list[list[int]]:
