@@ -275,7 +275,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
         lambdas=sampling.parse_range(options["factor"]),
         **{key: options[key] for key in ("sigma", "labels", "hold", "cap", "floor", "power", "seed")},
     )
-    source, names = _open(patterns, options["vocabulary"], options)
+    source, names = _open(patterns, options["vocabulary"], options, extras=True)
     engine = _engine(ctx, options)
     if options["dry_run"]:
         plan, expected, records = job.dry_run(source, settings, engine, options["counts"])

@@ -143,8 +143,8 @@ def versions() -> dict[str, str]:
 
 def _check(source: Input, settings: sampling.Settings) -> None:
     for name in settings.hold:
-        if name not in source.schema.arrow.names[2:]:
-            raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(source.schema.arrow.names[2:])}")
+        if name not in (names := [feature.name for feature in source.schema.features]):
+            raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(names)}")
 
 
 def _counted(source: Input, engine: runners.Engine, counts: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from yt8m_data import shards
 from yt8m_data.sampling import LabelRule, Plan
-from yt8m_data.schema import PROVENANCE, Schema
+from yt8m_data.schema import OTHER, PROVENANCE, Schema
 
 NOISE = "noise"
 
@@ -127,17 +127,20 @@ def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
 
 
 def heads(pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema) -> pa.RecordBatch:
-    """Make what stands beside the features of synthetic videos: ids, labels and the columns of `PROVENANCE`."""
+    """Make what stands beside the features of synthetic videos: ids, labels, their bases' segments, and the columns of `PROVENANCE`."""
     old_ids = pool.column("id").to_pylist()
+    extras = [schema.arrow.field(name) for name in schema.extras]
+    base = pa.array(chosen.base, pa.int64())
     columns = [
         pa.array(synthetic_ids(old_ids, chosen), pa.binary()),
         synthetic_labels(pool.column("labels"), chosen.base, moves(chosen)[0], plan.settings.labels),
+        *(pa.nulls(len(base), pa.binary()) if extra.name == OTHER else pool.column(extra.name).take(base) for extra in extras),
         pa.array([method.encode() for method in chosen.method.tolist()], pa.binary()),
         pa.array([old_ids[at] for at in chosen.base.tolist()], pa.binary()),
         pa.array([None if at < 0 else old_ids[at] for at in chosen.neighbor.tolist()], pa.binary()),
         pa.array(chosen.factor, mask=chosen.method == NOISE),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *PROVENANCE]))
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *extras, *PROVENANCE]))
 
 
 def synthetic_labels(column: pa.ListArray, base: np.ndarray, other: np.ndarray, rule: LabelRule) -> pa.ListArray:

@@ -130,6 +130,37 @@ def test_statistics_and_validate_take_what_was_written(augmented, command, tmp_p
     assert counted["label_counts"] == json.loads((augmented / "stats_after.json").read_text())["label_counts"]
 
 
+def test_segments_are_those_of_the_base(made, command, tmp_path):
+    """Frames of a synthetic video run beside its base's, so what was said of seconds of the one holds for the other."""
+
+    def context(folder):
+        for record in tf.data.TFRecordDataset(sorted(map(str, folder.glob("*.tfrecord")))).as_numpy_iterator():
+            features = tf.train.SequenceExample.FromString(record).context.feature
+            yield {key: [*v.int64_list.value, *v.float_list.value, *v.bytes_list.value] for key, v in features.items()}
+
+    (tmp_path / "rated").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / "rated" / "a.tfrecord")) as writer:
+        for number, record in enumerate(tf.data.TFRecordDataset(sorted(map(str, made.glob("*.tfrecord")))).take(60).as_numpy_iterator()):
+            message = tf.train.SequenceExample.FromString(record)
+            feature = message.context.feature
+            feature["url"].bytes_list.value.append(b"u%d" % number)
+            if number % 3:
+                for key, value in (("start_times", number), ("end_times", number + 5), ("labels", number % 15)):
+                    feature[f"segment_{key}"].int64_list.value.append(value)
+                feature["segment_scores"].float_list.value.append(number % 2)
+            writer.write(message.SerializeToString())
+    command("yt8m-data", "augment", tmp_path / "rated" / "*.tfrecord", tmp_path / "out", "--threshold", 40, "--num-classes", 15)
+    originals = {features["id"][0]: features for features in context(tmp_path / "rated")}
+    seen = Counter()
+    for features in context(tmp_path / "out"):
+        base = originals[features.get("aug_base", features["id"])[0]]
+        for key in ("segment_start_times", "segment_end_times", "segment_labels", "segment_scores"):
+            assert features.get(key) == base.get(key)
+        assert features.get("url") == (None if "aug_base" in features else base["url"])
+        seen["aug_base" in features, "segment_labels" in features] += 1
+    assert min(seen[synthetic, rated] for synthetic in (False, True) for rated in (False, True)) > 10
+
+
 def test_gated_netvlad_trains_on_the_result(made, augmented, command, tmp_path):
     """Its loss on the real videos falls below that of a model that has not learned."""
     data = ["--train", augmented / "*.tfrecord", "--eval", made / "*.tfrecord", "--out"]
