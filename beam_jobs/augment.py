@@ -247,7 +247,7 @@ class _Synthesize(beam.DoFn):
         for originals in take(np.flatnonzero(deciding >= 0)):
             yield from self._send(_originals(originals, self.plan, b"_o00"))
         made: Tally[Any] = Tally()
-        for synthetic, apart in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads):
+        for synthetic, apart in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads, self.layout.partition):
             self.counter.add(synthetic.num_rows)
             made.update(method.decode() for method in synthetic.column("aug_method").to_pylist())
             made.update((DISTANCE, number) for number in pools.distance_bins(apart))

@@ -8,7 +8,7 @@ as dequantised values, and what comes of it is cut to the range of the code and 
 because dequantising is q * 4 / 255 + 4 / 512 - 2 and quantising its inverse but for the 4 / 512 (see `quantize`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ class Videos:
       heads: the columns that are no features, of all records.
     """
 
-    def __init__(self, batches: Sequence[pa.RecordBatch], schema: Schema) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch], schema: Schema) -> None:
         """Order records with the columns of `schema.arrow` and ORDER by the latter."""
         self._batches = list(batches)
         features = {feature.name for feature in schema.features}

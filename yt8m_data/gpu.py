@@ -9,7 +9,7 @@ import numpy as np
 try:
     import faiss
 except ModuleNotFoundError:  # the extra `cpu` has none
-    faiss = None
+    faiss = None  # type: ignore[assignment]
 
 MEMORY = 2 << 30  # bytes of a GPU's memory that vectors and queries each may take at a time; FAISS cuts what is larger into tiles
 MOST = 2048  # neighbours that FAISS selects on a GPU

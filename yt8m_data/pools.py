@@ -5,7 +5,7 @@ labels with equal counts share a partition, so that the videos which may use one
 the memory is dealt into sub-pools by a hash of the id, each a partition of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,13 @@ def find_neighbors(
 
 
 def synthesize(
-    plan: Plan, batch: pa.RecordBatch | frame_synthesis.Videos, deciding: np.ndarray, order: np.ndarray, schema: Schema, threads: int
+    plan: Plan,
+    batch: pa.RecordBatch | frame_synthesis.Videos,
+    deciding: np.ndarray,
+    order: np.ndarray,
+    schema: Schema,
+    threads: int,
+    destination: Callable[[list[bytes]], np.ndarray] | None = None,
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
     """Make the synthetic videos of a partition.
 
@@ -138,6 +144,7 @@ def synthesize(
       order: int64 [N], ascending, the place of each row in the input.
       schema: of the records; neighbours are those by its first feature, at frame level by the mean of its frames.
       threads: for large pools.
+      destination: tells where videos go by their ids, int64 [M]; they are made in that order, so that each batch goes to few places.
     """
     visual = schema.features[0]
     if isinstance(batch, frame_synthesis.Videos):
@@ -145,7 +152,11 @@ def synthesize(
     else:
         heads, vectors, step = batch, batch.column(visual.name).flatten().to_numpy().reshape(-1, visual.size), MAKE_ROWS
     neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads)
-    chosen = synthesis.choose(plan, heads.column("id").to_pylist(), deciding, neighbors, order)
+    ids = heads.column("id").to_pylist()
+    chosen = synthesis.choose(plan, ids, deciding, neighbors, order)
+    if destination is not None:
+        by_destination = np.argsort(destination(synthesis.synthetic_ids(ids, chosen)), kind="stable")
+        chosen = synthesis.Synthetics(*(column[by_destination] for column in chosen))
     slots = neighbors[chosen.base] == chosen.neighbor[:, None]
     apart = np.where(chosen.neighbor < 0, np.nan, np.where(slots, distances[chosen.base], 0).sum(axis=1))
     for at in range(0, len(chosen.base), step):

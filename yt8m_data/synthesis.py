@@ -128,16 +128,16 @@ def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
 
 def heads(pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema) -> pa.RecordBatch:
     """Make what stands beside the features of synthetic videos: ids, labels, their bases' segments, and the columns of `PROVENANCE`."""
-    old_ids = pool.column("id").to_pylist()
     extras = [schema.arrow.field(name) for name in schema.extras]
-    base = pa.array(chosen.base, pa.int64())
+    base, neighbor = pa.array(chosen.base, pa.int64()), pa.array(chosen.neighbor, pa.int64(), mask=chosen.neighbor < 0)
+    base_ids = pool.column("id").take(base)
     columns = [
-        pa.array(synthetic_ids(old_ids, chosen), pa.binary()),
+        pa.array(synthetic_ids(base_ids.to_pylist(), chosen._replace(base=np.arange(len(base)))), pa.binary()),
         synthetic_labels(pool.column("labels"), chosen.base, moves(chosen)[0], plan.settings.labels),
         *(pa.nulls(len(base), pa.binary()) if extra.name == OTHER else pool.column(extra.name).take(base) for extra in extras),
-        pa.array([method.encode() for method in chosen.method.tolist()], pa.binary()),
-        pa.array([old_ids[at] for at in chosen.base.tolist()], pa.binary()),
-        pa.array([None if at < 0 else old_ids[at] for at in chosen.neighbor.tolist()], pa.binary()),
+        pa.array(chosen.method).cast(pa.binary()),
+        base_ids,
+        pool.column("id").take(neighbor),
         pa.array(chosen.factor, mask=chosen.method == NOISE),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *extras, *PROVENANCE]))
