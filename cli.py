@@ -245,6 +245,14 @@ def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str |
     help="Neighbours in the whole input, or in chunks of files.",
 )
 @click.option("--chunk-shards", type=click.IntRange(1), default=256, show_default=True, help="Files in a chunk.")
+@click.option(
+    "--pool-memory",
+    type=click.IntRange(1),
+    default=1 << 10,
+    show_default=True,
+    metavar="MB",
+    help="Features of one label's videos to hold at a time; a label with more is dealt into parts.",
+)
 @click.option("--num-shards", type=click.IntRange(0), default=0, help="Shards to write.  [default: as many as are read]")
 @click.option("--name", default="train", show_default=True, help="Start of the shards' names.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -267,14 +275,14 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
         lambdas=sampling.parse_range(options["factor"]),
         **{key: options[key] for key in ("sigma", "labels", "hold", "cap", "floor", "power", "seed")},
     )
-    source, names = _open(patterns, options["vocabulary"], options)
+    source, names = _open(patterns, options["vocabulary"], options, extras=True)
     engine = _engine(ctx, options)
     if options["dry_run"]:
         plan, expected, records = job.dry_run(source, settings, engine, options["counts"])
         click.echo(text.plan(plan, expected, records, names))
         return
     chunk = options["chunk_shards"] if options["pool"] == "chunk" else None
-    output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"])
+    output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"], options["pool_memory"] << 20)
     manifest = job.run(source, settings, output, engine, options["counts"])
     collect.write([out], names=names, command=_command())
     click.echo(text.books(manifest["totals"]))

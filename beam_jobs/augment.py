@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -23,13 +24,12 @@ from beam_jobs.group import GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, ORDER, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
-from yt8m_data import pools, sampling, shards
+from yt8m_data import frame_synthesis, pools, sampling, shards
 from yt8m_data.errors import BadRecord, DataError, bad_lines
-from yt8m_data.neighbors import FAISS_VERSION
 from yt8m_data.schema import PROVENANCE, Schema
 from yt8m_data.statistics import Statistics, distinct_labels
 
-POOL_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
+PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
 
 KEPT, BOOKS = "kept", "books"
 DISTANCE, LABEL = "distance", "label"  # entries of the books: (DISTANCE, bin) and (LABEL, label) of synthetic videos
@@ -44,6 +44,7 @@ class Output:
       name: of the shards, as in `NAME-00000-of-00070.tfrecord`.
       num_shards: 0 for as many as there are input files.
       chunk_shards: neighbours are sought within runs of so many input files (the paper's section 3.1 has 256); None for the whole input.
+      pool_bytes: features that one pool may have in memory; a larger one is dealt into sub-pools, of which the manifest tells.
     """
 
     folder: str
@@ -51,6 +52,7 @@ class Output:
     num_shards: int = 0
     chunk_shards: int | None = None
     overwrite: bool = False
+    pool_bytes: int = 1 << 30
 
 
 def run(source: Input, settings: sampling.Settings, output: Output, engine: runners.Engine, counts: str | None = None) -> dict[str, Any]:
@@ -73,8 +75,10 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
     folder = shards.prepare_output(output.folder, output.overwrite)
     layout = _layout(source, plan, output)
 
+    packed = pools.pack(plan, _pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
+
     with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=folder) as spill:
-        entries, statistics, books, bad = _run_pipeline(source, plan, layout, output, engine, spill)
+        entries, statistics, books, bad = _run_pipeline(source, plan, packed, layout, output, engine, spill)
     source.check_bad(bad, books.get("read", 0))
     totals = _totals(books, bad, entries)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
@@ -91,6 +95,7 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
         "num_classes": source.schema.num_classes,
         "schema": asdict(source.schema),
         "pool": "global" if output.chunk_shards is None else f"chunks of {output.chunk_shards} files",
+        "sub_pools": {str(label): int(packed.salts[label]) for label in np.flatnonzero(packed.salts > 1).tolist()},
         "versions": versions(),
         "inputs": [{"path": path, "bytes": os.path.getsize(path)} for path in source.files],
         "shards": entries,
@@ -133,15 +138,13 @@ def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any
 def versions() -> dict[str, str]:
     """Return the versions that the output depends on."""
     packages = ("yt8m-data", "apache-beam", "numpy", "pyarrow", "protobuf")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}, "faiss": FAISS_VERSION}
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
 def _check(source: Input, settings: sampling.Settings) -> None:
     for name in settings.hold:
-        if name not in source.schema.arrow.names[2:]:
-            raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(source.schema.arrow.names[2:])}")
-    if source.schema.kind != "video":
-        raise DataError(f"{source.files[0]} has {source.schema.kind}-level records: augment takes video-level ones")
+        if name not in (names := [feature.name for feature in source.schema.features]):
+            raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(names)}")
 
 
 def _counted(source: Input, engine: runners.Engine, counts: str | None) -> dict[str, Any]:
@@ -166,10 +169,18 @@ def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
     return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)
 
 
-def _run_pipeline(source: Input, plan: sampling.Plan, layout: Layout, output: Output, engine: runners.Engine, spill: str) -> Any:
+def _pooled_bytes(source: Input, engine: runners.Engine) -> int:
+    """Return what a video takes of a pool's memory. Frames that were spilled to a disk stay there, and their means are in memory."""
+    if source.schema.kind == "frame" and engine.runner != "local":
+        return source.bytes // max(source.estimated_records or 1, 1)
+    return sum(4 * feature.size for feature in source.schema.features)
+
+
+def _run_pipeline(
+    source: Input, plan: sampling.Plan, packed: pools.Pools, layout: Layout, output: Output, engine: runners.Engine, spill: str
+) -> Any:
     """Run the pipeline; return what `_summarize` does."""
     schema = source.schema
-    packed = pools.pack(plan, sum(4 * feature.size for feature in schema.features), POOL_BYTES)
     threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
     route = _Route(plan, packed, layout, output.chunk_shards)
     columns = pa.schema([*schema.arrow, *PROVENANCE])
@@ -223,15 +234,20 @@ class _Synthesize(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
         partition, batches = element
-        batch = pa.concat_batches(list(batches))
-        order = batch.column(ORDER).to_numpy()
-        sequence = np.argsort(order)
-        batch, order = batch.take(pa.array(sequence)), order[sequence]
-        deciding = pools.bases(self.plan, self.packed, partition % self.packed.count, batch)
-        originals = _originals(batch.take(pa.array(np.flatnonzero(deciding >= 0))), self.plan, b"_o00")
-        yield from self._send(originals)
+        batch: pa.RecordBatch | frame_synthesis.Videos
+        if self.schema.kind == "frame":
+            batch = frame_synthesis.Videos(batches, self.schema)
+            heads, take = batch.heads, batch.take
+        else:
+            whole = pa.concat_batches(list(batches))
+            batch = heads = whole.take(pa.array(np.argsort(whole.column(ORDER).to_numpy())))
+            take = partial(_take, batch)
+        order = heads.column(ORDER).to_numpy()
+        deciding = pools.bases(self.plan, self.packed, partition % self.packed.count, heads)
+        for originals in take(np.flatnonzero(deciding >= 0)):
+            yield from self._send(_originals(originals, self.plan, b"_o00"))
         made: Tally[Any] = Tally()
-        for synthetic, apart in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads):
+        for synthetic, apart in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads, self.layout.partition):
             self.counter.add(synthetic.num_rows)
             made.update(method.decode() for method in synthetic.column("aug_method").to_pylist())
             made.update((DISTANCE, number) for number in pools.distance_bins(apart))
@@ -242,6 +258,10 @@ class _Synthesize(beam.DoFn):
 
     def _send(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
         return split_batch(batch, self.layout.partition(batch.column("id").to_pylist()))
+
+
+def _take(batch: pa.RecordBatch, rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+    yield batch.take(pa.array(rows))
 
 
 def _originals(batch: pa.RecordBatch, plan: sampling.Plan, suffix: bytes) -> pa.RecordBatch:

@@ -77,7 +77,6 @@ def test_every_train_command_explains_itself(command):
 @pytest.mark.parametrize(
     ("group", "arguments", "missing"),
     [
-        ("yt8m_data", ["augment", "in", "out"], "faiss"),
         ("yt8m_train", ["evaluate", "run", "--data", "x"], "tensorflow"),
     ],
 )

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from yt8m_data import shards
 from yt8m_data.sampling import LabelRule, Plan
-from yt8m_data.schema import PROVENANCE, Schema
+from yt8m_data.schema import OTHER, PROVENANCE, Schema
 
 NOISE = "noise"
 
@@ -103,30 +103,44 @@ def make(pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema) -
     All features move with the same neighbour and lambda, but those of `Settings.hold`, which are the base's.
     """
     settings = plan.settings
-    old_ids = pool.column("id").to_pylist()
-    new_ids = synthetic_ids(old_ids, chosen)
-    noise = chosen.method == NOISE
-    sign = np.where(chosen.method == "extrapolate", -chosen.factor, chosen.factor)
-    sign[noise] = 0
-    other = np.where(noise, chosen.base, chosen.neighbor)
-
-    columns = [pa.array(new_ids, pa.binary()), synthetic_labels(pool.column("labels"), chosen.base, other, settings.labels)]
-    for feature in schema.features:
+    batch = heads(pool, chosen, plan, schema)
+    new_ids = batch.column("id").to_pylist()
+    other, part = moves(chosen)
+    for place, feature in enumerate(schema.features):
         values = pool.column(feature.name).flatten().to_numpy().reshape(-1, feature.size)
         made = values[chosen.base]
         if feature.name not in settings.hold:
-            made += sign[:, None] * (values[other] - made)
-            for row in np.flatnonzero(noise).tolist():
+            made += part[:, None] * (values[other] - made)
+            for row in np.flatnonzero(chosen.method == NOISE).tolist():
                 made[row] += gaussian(settings.seed, new_ids[row], feature.name, feature.size, settings.sigma)
-        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), feature.size))
-    neighbor_ids = pa.array([None if at < 0 else old_ids[at] for at in chosen.neighbor.tolist()], pa.binary())
-    columns += [
-        pa.array([method.encode() for method in chosen.method.tolist()], pa.binary()),
-        pa.array([old_ids[at] for at in chosen.base.tolist()], pa.binary()),
-        neighbor_ids,
-        pa.array(chosen.factor, mask=noise),
+        column = pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), feature.size)
+        batch = batch.add_column(2 + place, schema.arrow.field(feature.name), column)
+    return batch
+
+
+def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
+    """Tell how each synthetic video moves: to which row (int64 [M]) by what part of the way (float32 [M]); by 0 to itself for noise."""
+    noise = chosen.method == NOISE
+    part = np.where(chosen.method == "extrapolate", -chosen.factor, chosen.factor)
+    part[noise] = 0
+    return np.where(noise, chosen.base, chosen.neighbor), part
+
+
+def heads(pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema) -> pa.RecordBatch:
+    """Make what stands beside the features of synthetic videos: ids, labels, their bases' segments, and the columns of `PROVENANCE`."""
+    extras = [schema.arrow.field(name) for name in schema.extras]
+    base, neighbor = pa.array(chosen.base, pa.int64()), pa.array(chosen.neighbor, pa.int64(), mask=chosen.neighbor < 0)
+    base_ids = pool.column("id").take(base)
+    columns = [
+        pa.array(synthetic_ids(base_ids.to_pylist(), chosen._replace(base=np.arange(len(base)))), pa.binary()),
+        synthetic_labels(pool.column("labels"), chosen.base, moves(chosen)[0], plan.settings.labels),
+        *(pa.nulls(len(base), pa.binary()) if extra.name == OTHER else pool.column(extra.name).take(base) for extra in extras),
+        pa.array(chosen.method).cast(pa.binary()),
+        base_ids,
+        pool.column("id").take(neighbor),
+        pa.array(chosen.factor, mask=chosen.method == NOISE),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*schema.arrow, *PROVENANCE]))
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *extras, *PROVENANCE]))
 
 
 def synthetic_labels(column: pa.ListArray, base: np.ndarray, other: np.ndarray, rule: LabelRule) -> pa.ListArray:

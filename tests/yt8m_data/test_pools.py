@@ -326,6 +326,45 @@ def test_partitions_hold_about_what_they_may():
     assert packed.needed.tolist() == [False, True, False]
 
 
+@settings(max_examples=60, deadline=None)
+@given(videos=INPUTS, seed=st.integers(0, 5), most=st.integers(1, 12), together=st.booleans())
+def test_pools_that_are_too_large_are_dealt_into_parts(videos, seed, most, together):
+    """Each video of a label is in one of its sub-pools, by a hash of its id, and its neighbours are the nearest there."""
+    if not any(video.labels for video in videos):
+        return
+    plan, batch = make_plan(videos, Settings(policy="target", floor=50.0, seed=seed)), to_batch(videos)
+    packed = pools.pack(plan, VIDEO_BYTES, ONE if together else MANY, most * VIDEO_BYTES)
+    parts = [max(1, -(-int(count) // most)) if over else 1 for count, over in zip(plan.counts, plan.regime == OVER, strict=True)]
+    assert packed.salts.tolist() == parts
+    first = [range(p, p + n) for p, n in zip(packed.partition.tolist(), parts, strict=True) if p >= 0]
+    assert set().union(*first) == set(range(packed.count))
+    salted = [places for places in first if len(places) > 1]
+    assert all(not set(a) & set(b) for a in salted for b in first if a is not b)
+    _, over, rows, partitions = pools.route(plan, packed, batch)
+    bases = Counter()
+    for partition in range(packed.count):
+        members = rows[partitions == partition]
+        part = batch.take(pa.array(np.sort(members)))
+        here = [videos[row] for row in np.sort(members).tolist()]
+        deciding = pools.bases(plan, packed, partition, part)
+        bases.update(video.id for video, label in zip(here, deciding.tolist(), strict=True) if label >= 0)
+        for label in np.flatnonzero(packed.salts > 1).tolist():
+            if partition - packed.partition[label] in range(parts[label]):
+                assert [video.id for video in here if label in video.labels] == [
+                    video.id
+                    for video in videos
+                    if label in video.labels and salt(seed, video.id) % parts[label] == partition - packed.partition[label]
+                ]
+        for made, apart in pools.synthesize(plan, part, deciding, np.arange(len(here)), SCHEMA, 1):
+            check_distances(here, made, apart)
+    assert bases == Counter(videos[row].id for row in over.tolist())
+
+
+def salt(seed: int, video_id: bytes) -> int:
+    digest = hashlib.blake2b(video_id, digest_size=8, salt=seed.to_bytes(8, "little"), person=b"pool").digest()
+    return int.from_bytes(digest, "little")
+
+
 def test_a_label_that_the_counts_lack_still_has_its_videos_written():
     """Counts may come from an older stats.json: a video of a label new since then is kept, with a noisy copy."""
     videos = [Video(b"a", [0], [0.0] * 3, [0.0] * 2), Video(b"b", [3, 0], [1.0] * 3, [1.0] * 2)]
