@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ import tensorflow as tf
 from trainers import run
 from trainers.evaluate import score
 from trainers.inputs import Batch, count_labels, each, layout, layout_for, training_batches
-from trainers.log import COLUMNS, Log
+from trainers.log import Log
 from trainers.model import Assembly, assemble, multi_hot
 from trainers.recipe import Training, load
 from yt8m_data.errors import DataError
@@ -60,83 +60,33 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
         run.begin(folder, settings, train_set)
 
     optimizer = adam(training)
-    return train(
-        folder,
-        Trained(assembly.model, assembly.trainee, assembly.variables, optimizer, train_step(assembly, optimizer, data.num_classes)),
-        training,
-        total_steps,
-        batches=lambda first_step: training_batches(
-            files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step, settings.frames
-        ),
-        evaluate=lambda: score(assembly.model, eval_files, eval_data, np.array(train_set.label_counts), settings.frames, training.seed),
-    )
-
-
-class Trained(NamedTuple):
-    """What is trained.
-
-    Attributes:
-      model: what is evaluated and saved.
-      trainee: the model whose weights the optimiser changes, which share those of `model`.
-      variables: all that a step changes, but for the optimiser's.
-      optimizer: not built yet.
-      step: one step on a batch; returns its loss.
-    """
-
-    model: keras.Model
-    trainee: keras.Model
-    variables: Sequence[keras.Variable]
-    optimizer: keras.optimizers.Optimizer
-    step: Callable[[Batch], tf.Tensor]
-
-
-def train(
-    folder: Path,
-    trained: Trained,
-    training: Training,
-    total_steps: int,
-    batches: Callable[[int], tf.data.Dataset],
-    evaluate: Callable[[], dict[str, Any]],
-    columns: Sequence[str] = COLUMNS,
-) -> dict[str, Any]:
-    """Train from the last checkpoint of a run folder, or from the start, to the last step; log, evaluate and save.
-
-    Args:
-      batches: from the number of steps done to the batches that are next.
-      evaluate: gives the metrics of the weights as they are.
-      columns: of metrics.csv.
-
-    Returns:
-      The last metrics, as in metrics.json.
-
-    Raises:
-      DataError: a loss is not finite, or a record cannot be read.
-    """
-    optimizer = trained.optimizer
-    optimizer.build(trained.trainee.trainable_variables)
-    checkpoint = tf.train.Checkpoint(weights=numbered(trained.variables), optimizer=optimizer)
+    optimizer.build(assembly.trainee.trainable_variables)
+    checkpoint = tf.train.Checkpoint(weights=numbered(assembly.variables), optimizer=optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=2)
     manager.restore_or_initialize()
     first_step = int(optimizer.iterations.numpy())
 
     def evaluated(log: Log, step: int) -> dict[str, Any]:
-        with averaged_weights(optimizer, trained.trainee):
-            metrics = evaluate()
+        with averaged_weights(optimizer, assembly.trainee):
+            metrics = score(assembly.model, eval_files, eval_data, np.array(train_set.label_counts), settings.frames, training.seed)
         log.evaluation(step, metrics)
         return metrics
 
     due = {total_steps, *range(training.eval_every or total_steps, total_steps, training.eval_every or total_steps)}
-    with Log(folder, first_step, total_steps, training.batch_size, columns) as log:
+    batches = training_batches(
+        files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step, settings.frames
+    )
+    with Log(folder, first_step, total_steps, training.batch_size) as log:
         if first_step in due:  # killed between the checkpoint and the evaluation
             metrics = evaluated(log, first_step)
-        for step, loss in steps(batches(first_step), trained.step, first_step, total_steps, training):
+        for step, loss in steps(batches, train_step(assembly, optimizer, data.num_classes), first_step, total_steps, training):
             log.train(step, loss)
             if step % training.checkpoint_every == 0 or step == total_steps:
                 manager.save(checkpoint_number=step)
             if step in due:
                 metrics = evaluated(log, step)
-    with averaged_weights(optimizer, trained.trainee):
-        run.save_model(folder, trained.model)
+    with averaged_weights(optimizer, assembly.trainee):
+        run.save_model(folder, assembly.model)
     write_json(folder / run.METRICS, metrics)
     return metrics
 

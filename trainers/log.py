@@ -16,7 +16,7 @@ from tensorflow.core.framework.summary_pb2 import DATA_CLASS_SCALAR, SummaryMeta
 from trainers.run import EVENTS, LOG
 from yt8m_data.shards import atomic_write
 
-COLUMNS = ("step", "split", "loss", "gap", "map", "map_starter", "perr", "hit_at_1")
+_COLUMNS = ("step", "split", "loss", "gap", "map", "map_starter", "perr", "hit_at_1")
 _PLAIN_SECONDS = 10.0  # between lines where stderr is no terminal
 
 
@@ -31,7 +31,7 @@ class Log:
       columns: of metrics.csv: step, split, loss, and the metrics that are logged.
     """
 
-    def __init__(self, folder: Path, first_step: int, total_steps: int, batch_size: int, columns: Sequence[str] = COLUMNS) -> None:
+    def __init__(self, folder: Path, first_step: int, total_steps: int, batch_size: int, columns: Sequence[str] = _COLUMNS) -> None:
         self._columns = tuple(columns)
         self._path, self._step, self._total, self._batch_size = folder / LOG, first_step, total_steps, batch_size
         self._events = tf.summary.create_file_writer(str(folder / EVENTS))

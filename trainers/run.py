@@ -62,13 +62,12 @@ def load_run(folder: str) -> Run:
     Raises:
       DataError: the folder is no run, or its training has not finished.
     """
-    path = Path(folder)
-    recipe = load_recipe(folder)
-    return Run(recipe, TrainSet(**read_json(path / TRAIN_SET)), keras.models.load_model(path / MODEL, compile=False))
+    recipe, train_set = read_run(folder)
+    return Run(recipe, train_set, keras.models.load_model(Path(folder) / MODEL, compile=False))
 
 
-def load_recipe(folder: str) -> Recipe:
-    """The recipe of a finished run.
+def read_run(folder: str) -> tuple[Recipe, TrainSet]:
+    """What a finished run was trained from, without its model.
 
     Raises:
       DataError: the folder is no run, or its training has not finished.
@@ -78,7 +77,7 @@ def load_recipe(folder: str) -> Recipe:
         raise DataError(f"{folder} is no run folder (it has no {RECIPE}): give the folder that `yt8m-train fit --out` wrote")
     if not (path / MODEL).is_file():
         raise DataError(f"the run in {folder} has not finished (it has no {MODEL}): run the same `fit` again, it goes on where it stopped")
-    return load(str(path / RECIPE))
+    return load(str(path / RECIPE)), TrainSet(**read_json(path / TRAIN_SET))
 
 
 def start_from(folder: str, model: keras.Model) -> None:

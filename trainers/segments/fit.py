@@ -8,14 +8,15 @@ import keras
 import tensorflow as tf
 
 from trainers import run
-from trainers.fit import Trained, adam, train
+from trainers.fit import adam, averaged_weights, numbered, steps
+from trainers.log import Log
 from trainers.parse import Batch
 from trainers.segments.evaluate import score
 from trainers.segments.model import Assembly, LayerwiseAdam, assemble, losses
 from trainers.segments.reader import count_ratings, training_batches
 from trainers.segments.run import layout_of, settings_for
 from trainers.segments.settings import SegmentRecipe
-from yt8m_data.shards import expand
+from yt8m_data.shards import expand, write_json
 
 _COLUMNS = ("step", "split", "loss", "map_at_k", "rated_gap", "rated_map", "map_unrated_negative")
 
@@ -56,15 +57,33 @@ def fit(
         run.begin(folder, settings, train_set)
 
     optimizer = LayerwiseAdam.from_config({**adam(training).get_config(), "factors": assembly.rates})
-    return train(
-        folder,
-        Trained(assembly.model, assembly.trainee, assembly.trainee.variables, optimizer, train_step(assembly, settings, optimizer)),
-        training,
-        training.total_steps(train_set.num_records),
-        batches=lambda first_step: training_batches(files, data, train_set.num_records, training, first_step, max_frames),
-        evaluate=lambda: score(assembly.model, eval_files, eval_data, max_frames),
-        columns=_COLUMNS,
-    )
+    optimizer.build(assembly.trainee.trainable_variables)
+    checkpoint = tf.train.Checkpoint(weights=numbered(assembly.trainee.variables), optimizer=optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=2)
+    manager.restore_or_initialize()
+    first_step, total_steps = int(optimizer.iterations.numpy()), training.total_steps(train_set.num_records)
+
+    def evaluated(log: Log, step: int) -> dict[str, Any]:
+        with averaged_weights(optimizer, assembly.trainee):
+            metrics = score(assembly.model, eval_files, eval_data, max_frames)
+        log.evaluation(step, metrics)
+        return metrics
+
+    batches = training_batches(files, data, train_set.num_records, training, first_step, max_frames)
+    every = training.eval_every or total_steps
+    with Log(folder, first_step, total_steps, training.batch_size, _COLUMNS) as log:
+        if first_step and (first_step % every == 0 or first_step == total_steps):  # killed between the checkpoint and the evaluation
+            metrics = evaluated(log, first_step)
+        for step, loss in steps(batches, train_step(assembly, settings, optimizer), first_step, total_steps, training):
+            log.train(step, loss)
+            if step % training.checkpoint_every == 0 or step == total_steps:
+                manager.save(checkpoint_number=step)
+            if step % every == 0 or step == total_steps:
+                metrics = evaluated(log, step)
+    with averaged_weights(optimizer, assembly.trainee):
+        run.save_model(folder, assembly.model)
+    write_json(folder / run.METRICS, metrics)
+    return metrics
 
 
 def train_step(assembly: Assembly, settings: SegmentRecipe, optimizer: keras.optimizers.Optimizer) -> Callable[[Batch], tf.Tensor]:

@@ -38,7 +38,7 @@ def settings_for(video_run: str, kind: str, overrides: Sequence[str]) -> Segment
     if any(override.startswith("model=") for override in overrides):
         raise DataError("--set model=... is the option --model: give that")
     settings = recipe.validated(Settings, defaults(kind), overrides, "settings of segments")
-    video = run.load_recipe(video_run)
+    video, _ = run.read_run(video_run)
     if video.data.kind != "frame":
         raise DataError(f"the run in {video_run} is of video-level records, in which no segment can be cut out: give a frame-level run")
     return SegmentRecipe(**settings.model_dump(), video=video)
