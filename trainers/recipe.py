@@ -257,6 +257,6 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     return f"{'.'.join([*sections, last]) or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _section(sections: list[str], kind: type[BaseModel]) -> type[BaseModel]:
+def _section(sections: list[str], kind: type[BaseModel] = Recipe) -> type[BaseModel]:
     inside = {"input": Input, "frames": Frames, "training": Training, "data": DataSchema, "published": Published}
     return inside[sections[0]] if sections else kind

@@ -124,7 +124,7 @@ def _pairs(records: tf.Tensor, data: DataSchema) -> tuple[tf.Tensor, ...]:
     sentence = ("video ", ids, " has ", counts[0], f" {START}, but ", counts[1], f" {LABEL} and ", counts[2], f" {SCORE}")
     with tf.control_dependencies([parse.require(parallel, *sentence)]):
         found = tf.identity(labels.flat_values)
-    rows, begins = starts.value_rowids(), tf.clip_by_value(starts.flat_values, -(2**30), 2**30)
+    rows, begins = tf.cast(starts.value_rowids(), tf.int64), tf.clip_by_value(starts.flat_values, -(2**30), 2**30)
     if data.classes is None:
         return ids, rows, begins, found, scores.flat_values
     found = classes.row_numbers(found, data.classes)
