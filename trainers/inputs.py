@@ -1,7 +1,8 @@
 """Shards as tf.data batches: exact epochs for evaluation, an order that is a function of (seed, step) for training."""
 
+import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -67,6 +68,8 @@ def training_batches(
     shuffle_buffer: int | None = None,
     first_step: int = 0,
     frames: Frames = ALL,
+    parse: Callable[[tf.Tensor, tf.Tensor], Batch] | None = None,
+    keep: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None,
 ) -> tf.data.Dataset:
     """Endless full batches, of which the n-th depends on the files, the seed and n alone.
 
@@ -79,18 +82,21 @@ def training_batches(
       shuffle_buffer: records that the shuffle holds, as serialized bytes; None is SHUFFLE_BUFFER.
       first_step: the batch to begin with.
       frames: which frames of a video are taken, where records are frame-level.
+      parse: from [B] records and [B] int64 epochs to a batch; None is that of the layout, `trainers.parse.parser`.
+      keep: the records to train on, out of a file's; None keeps those of the listed classes.
     """
     paths = tf.constant(list(files))
+    parse = parse or parser(data, frames, seed)
+    keep = keep or functools.partial(_listed, data=data)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(paths, seed=tf.stack([tf.constant(seed, tf.int64), number]))
         records = tf.data.Dataset.from_tensor_slices(order).interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_FILES, **_PARALLEL)
         tf.random.set_seed(seed + 1)  # that of this function's graph: the order depends on no global seed
-        return _listed(records, data).shuffle(shuffle_buffer or SHUFFLE_BUFFER[data.kind], seed=number, reshuffle_each_iteration=False)
+        return keep(records).shuffle(shuffle_buffer or SHUFFLE_BUFFER[data.kind], seed=number, reshuffle_each_iteration=False)
 
     first_epoch, first_record = divmod(first_step * batch_size, num_records)
     records = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch).skip(first_record)
-    parse = parser(data, frames, seed)
 
     def numbered(step: tf.Tensor, batch: tf.Tensor) -> Batch:
         return parse(batch, (step * batch_size + tf.range(batch_size, dtype=tf.int64)) // num_records)

@@ -44,7 +44,7 @@ def _parse_frames(data: DataSchema, frames: Frames, seed: int, records: tf.Tenso
     ids = context[data.id_key]
     first = next(iter(data.features))
     same = [
-        _require(number == counts[first], "video ", ids, " has ", number, f" frames of {name}, but ", counts[first], f" of {first}")
+        require(number == counts[first], "video ", ids, " has ", number, f" frames of {name}, but ", counts[first], f" of {first}")
         for name, number in counts.items()
     ]
     with tf.control_dependencies(same):  # before frames are drawn that one of the features may not have
@@ -54,7 +54,7 @@ def _parse_frames(data: DataSchema, frames: Frames, seed: int, records: tf.Tenso
     for name, size in data.features.items():
         strings = _at_least_one(encoded[name][:, : frames.max_frames])
         whole = tf.reduce_sum(tf.cast(tf.strings.length(strings) == size, tf.int32), axis=1)
-        _require(whole == num_frames, "video ", ids, f" has frames of {name} that are not of {size} bytes")
+        require(whole == num_frames, "video ", ids, f" has frames of {name} that are not of {size} bytes")
         features[name] = _decode(strings, size, chosen)
     features["num_frames"] = num_frames if chosen is None else tf.where(num_frames > 0, frames.count, 0)
     return _batch(data, context, features)
@@ -87,7 +87,7 @@ def _relabelled(data: DataSchema, context: dict[str, Any]) -> tf.RaggedTensor:
     return labels if data.classes is None else classes.rows(labels, data.classes)
 
 
-def _require(good: tf.Tensor, *sentence: str | tf.Tensor) -> tf.Operation:
+def require(good: tf.Tensor, *sentence: str | tf.Tensor) -> tf.Operation:
     """Fail unless all of `good` [B] are true, with a sentence in which a tensor [B] stands for its value of the first bad video."""
     bad = tf.argmin(tf.cast(good, tf.int32))
     words = [part if isinstance(part, str) else tf.strings.as_string(part[bad]) for part in sentence]

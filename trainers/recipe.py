@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from yt8m_data.errors import DataError
 
 FOLDER = Path(__file__).parent / "recipes"
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -116,6 +117,7 @@ class Published(_Section):
 class Recipe(_Section):
     """A whole system: components, input, training, and where it was published."""
 
+    FILE: ClassVar[str] = "recipe.yaml"  # in a run folder
     name: str
     description: str
     parameters: int | None = Field(None, gt=0)  # trainable weights, for the records of `published`
@@ -186,15 +188,33 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             close = difflib.get_close_matches(name_or_path, names(), n=1)
             hint = f", did you mean {close[0]!r}" if close else ""
             raise DataError(f"no recipe {name_or_path!r}{hint}: `yt8m-train recipes` lists them, or give the path of a YAML file")
+    return validated(Recipe, read_yaml(path), overrides, f"recipe {name_or_path}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a recipe's keys and values.
+
+    Raises:
+      DataError: it is no YAML, or holds no keys.
+    """
     values = _yaml(path.read_text(), str(path))
     if not isinstance(values, dict):
         raise DataError(f"{path} is no recipe: it should hold keys such as 'head' and 'training'")
+    return values
+
+
+def validated(kind: type[_Model], values: dict[str, Any], overrides: Sequence[str], what: str) -> _Model:
+    """Values, with `key=value` over them, as a recipe of a kind.
+
+    Raises:
+      DataError: an unknown key, or a value of the wrong kind; `what` says of what.
+    """
     for override in overrides:
         _set(values, override)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise DataError(f"recipe {name_or_path}: {_sentence(error)}") from None
+        raise DataError(f"{what}: {_sentence(error, kind)}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -235,20 +255,20 @@ def _place(inside: dict[str, Any] | list[Any], key: str, override: str) -> Any:
     return int(key)
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """One thing that is wrong: an unknown key, with the known ones of its section, or else the first value."""
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     *sections, last = [str(part) for part in first["loc"]] or [""]
     if first["type"] == "extra_forbidden":
-        known = list(_section(sections).model_fields)
+        known = list(_section(sections, kind).model_fields)
         close = difflib.get_close_matches(last, known, n=1)
         hint = f", did you mean {close[0]!r}" if close else ""
         return f"unknown key {'.'.join([*sections, last])!r}{hint} (known: {', '.join(known)})"
     return f"{'.'.join([*sections, last]) or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _section(sections: list[str]) -> type[BaseModel]:
+def _section(sections: list[str], kind: type[BaseModel] = Recipe) -> type[BaseModel]:
     if sections[:2] == ["training", "distill"]:
         return Distill
     inside = {"input": Input, "frames": Frames, "training": Training, "data": DataSchema, "published": Published}
-    return inside[sections[0]] if sections else Recipe
+    return inside[sections[0]] if sections else kind

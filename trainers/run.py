@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, read_json, write_json
 
 RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE = (
-    "recipe.yaml",
+    Recipe.FILE,
     "train_set.json",
     "model.keras",
     "metrics.json",
@@ -25,6 +25,15 @@ RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE = (
     "events",
     "average.json",
 )
+
+
+class Settled(Protocol):
+    """What a run trains: a recipe, under its own name in the run folder."""
+
+    FILE: ClassVar[str]
+
+    def dump(self) -> str:
+        """As YAML."""
 
 
 class TrainSet(NamedTuple):
@@ -90,7 +99,7 @@ def start_from(folder: str, model: keras.Model) -> None:
         own.assign(given)
 
 
-def take_up(folder: Path, recipe: Recipe, files: Sequence[str]) -> TrainSet | None:
+def take_up(folder: Path, recipe: Settled, files: Sequence[str]) -> TrainSet | None:
     """The training set of the run that the folder holds, or None where it is new or empty.
 
     Raises:
@@ -100,20 +109,20 @@ def take_up(folder: Path, recipe: Recipe, files: Sequence[str]) -> TrainSet | No
         raise DataError(f"{folder} is a file: give another folder for the run")
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
-    if not (folder / RECIPE).is_file() or (folder / AVERAGE).exists():
+    if not (folder / recipe.FILE).is_file() or (folder / AVERAGE).exists():
         raise DataError(f"{folder} is not empty and is no run folder of `fit`: give another folder for the run")
-    if (folder / RECIPE).read_text() != recipe.dump():
-        raise DataError(f"{folder} holds a run of another recipe or other settings: give another folder, or those of its {RECIPE}")
+    if (folder / recipe.FILE).read_text() != recipe.dump():
+        raise DataError(f"{folder} holds a run of another recipe or other settings: give another folder, or those of its {recipe.FILE}")
     train_set = TrainSet(**read_json(folder / TRAIN_SET))
     if train_set.files != list(files):
         raise DataError(f"the run in {folder} was begun on other training files ({train_set.files[0]}, ...): give those, or another folder")
     return train_set
 
 
-def begin(folder: Path, recipe: Recipe, train_set: TrainSet) -> None:
+def begin(folder: Path, recipe: Settled, train_set: TrainSet) -> None:
     """Make the folder of a new run."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / RECIPE) as stream:
+    with atomic_write(folder / recipe.FILE) as stream:
         stream.write(recipe.dump().encode())
     write_json(folder / TRAIN_SET, train_set._asdict())
 
