@@ -5,6 +5,7 @@ single run, as an Ensemble, which `evaluate`, `predict` and `export` take. There
 add up to a little more than 1, and may be negative.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainers.frames import ALL
-from trainers.inputs import EVALUATION_BATCH, each, evaluation_batches, layout, layout_for, unlabelled
+from trainers.inputs import EVALUATION_BATCH, Batch, each, evaluation_batches, layout, layout_for, unlabelled
 from trainers.prediction_file import Classes, Predictions, is_predictions
 from trainers.recipe import DataSchema, Frames
 from trainers.run import Run, load_run, scorer
@@ -26,7 +27,14 @@ WEIGHTS = ("equal", "model", "class")
 _SMALLEST_BATCH = 8
 
 Scored = tuple[list[bytes], np.ndarray, np.ndarray]  # ids; scores, [M, B, C] of the members or [B, C] of all; labels [B, L] padded with -1
-Draw = tuple[Frames, int, int]  # which frames of a video: the recipe's choice, the seed, the repetition
+
+
+class Draw(NamedTuple):
+    """Which frames of a video are taken, and how often anew."""
+
+    frames: Frames
+    seed: int
+    repeat: int
 
 
 class Ensemble(NamedTuple):
@@ -82,24 +90,20 @@ class Ensemble(NamedTuple):
           DataError: a file of predictions lacks a video, or a record cannot be read.
         """
         data = self.layout_for(files)
-        draws = [_draws(member, data, repeat) for member in self.members]
-        streams: dict[Draw, Any] = dict.fromkeys(draw for some in draws for draw in some)
-        size = max(_SMALLEST_BATCH, EVALUATION_BATCH[data.kind] // len(streams))  # as much in memory as for one stream
-        for frames, seed, repetition in streams:
-            streams[frames, seed, repetition] = each(evaluation_batches(files, data, size, frames, seed, keep_all, repetition))
+        draws = [_draw(member, data, repeat) for member in self.members]
+        distinct = list(dict.fromkeys(draws))
+        size = max(_SMALLEST_BATCH, EVALUATION_BATCH[data.kind] // len(distinct))  # as much in memory as for one stream
+        streams = [
+            _grouped(each(evaluation_batches(files, data, size, *draw[:2], keep_all, draw.repeat)), draw.repeat) for draw in distinct
+        ]
         scorers = [scorer(member.model) if isinstance(member, Run) else None for member in self.members]
-        for batches in zip(*streams.values(), strict=True):
-            given, ids = dict(zip(streams, batches, strict=True)), batches[0]["id"].numpy()
+        for groups in zip(*streams, strict=True):
+            given, ids = dict(zip(distinct, groups, strict=True)), groups[0][0]["id"].numpy()
             scores = [
-                member.scores(ids) if score is None else mean([score(given[draw]["features"]) for draw in some])
-                for member, score, some in zip(self.members, scorers, draws, strict=True)
+                member.scores(ids) if score is None else _mean([score(batch["features"]) for batch in given[draw]])
+                for member, score, draw in zip(self.members, scorers, draws, strict=True)
             ]
-            yield ids.tolist(), np.stack(scores), batches[0]["labels"].numpy()
-
-
-def mean(scores: list[np.ndarray]) -> np.ndarray:
-    """The mean of equally shaped arrays; of one the array itself."""
-    return scores[0] if len(scores) == 1 else np.mean(scores, axis=0, dtype=np.float32)
+            yield ids.tolist(), np.stack(scores), groups[0][0]["labels"].numpy()
 
 
 def combine(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -220,9 +224,19 @@ def _told(classes: Classes) -> str:
     return f"{classes.num_classes} {'classes' if classes.listed is None else 'listed classes'}"
 
 
-def _draws(member: Run | Predictions, data: DataSchema, repeat: int) -> list[Draw]:
-    """The frames that a member is given, one time after the other. What draws none needs no second time."""
+def _draw(member: Run | Predictions, data: DataSchema, repeat: int) -> Draw:
+    """Which frames a member is given. What draws none needs no second time."""
     if isinstance(member, Predictions) or data.kind == "video":
-        return [(ALL, 0, 0)]
-    frames, seed = member.recipe.frames, member.recipe.training.seed
-    return [(frames, 0, 0)] if frames.sample == "all" else [(frames, seed, repetition) for repetition in range(repeat)]
+        return Draw(ALL, 0, 1)
+    frames = member.recipe.frames
+    return Draw(frames, 0, 1) if frames.sample == "all" else Draw(frames, member.recipe.training.seed, repeat)
+
+
+def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while group := list(itertools.islice(batches, size)):
+        yield group
+
+
+def _mean(scores: list[np.ndarray]) -> np.ndarray:
+    """The mean of equally shaped arrays; of one the array itself."""
+    return scores[0] if len(scores) == 1 else np.mean(scores, axis=0, dtype=np.float32)
