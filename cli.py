@@ -321,6 +321,11 @@ _SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, as in training.epochs=5; repeatable."
 )
 
+_LABELLED = click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
+_COUNTS = click.option(
+    "--counts", type=click.Path(), help="A stats.json whose counts sort classes by frequency.  [default: the training set's]"
+)
+
 
 @click.group(cls=_Commands)
 @click.version_option(__version__)
@@ -368,13 +373,31 @@ def fit(recipe: str, train: Sequence[str], evaluation: Sequence[str], out: str, 
 
 @yt8m_train.command()
 @click.argument("run")
-@click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
-def evaluate(run: str, data: Sequence[str]) -> None:
+@_LABELLED
+@_COUNTS
+@click.option("--per-class", type=click.Path(), metavar="CSV", help="Write each class's counts and average precision.")
+@click.option("--reliability", type=click.Path(), metavar="CSV", help="Write how often pairs of each probability are true.")
+def evaluate(run: str, data: Sequence[str], **options: str | None) -> None:
     """Evaluate the model of the folder RUN and print its metrics as JSON."""
     with _hushed():
         from trainers import evaluate as job
 
-    click.echo(json.dumps(job.evaluate(run, data), indent=2))
+    click.echo(json.dumps(job.evaluate(run, data, **options), indent=2))
+
+
+@yt8m_train.command("compare")
+@click.argument("run_a", metavar="A")
+@click.argument("run_b", metavar="B")
+@_LABELLED
+@_COUNTS
+@click.option("--resamples", type=click.IntRange(2), default=1000, show_default=True, help="Of the videos.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def compare_runs(run_a: str, run_b: str, data: Sequence[str], **options: Any) -> None:
+    """Compare the runs in the folders A and B on the same videos: metrics, differences, and their paired bootstrap, as JSON."""
+    with _hushed():
+        from trainers import compare as job
+
+    click.echo(json.dumps(job.compare(run_a, run_b, data, **options), indent=2))
 
 
 @yt8m_train.command()
