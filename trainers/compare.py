@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from trainers.ensemble import load
 from trainers.evaluate import scored, training_counts
-from trainers.inputs import layout_for
 from trainers.metrics import FREQUENCY_BUCKETS, Metrics, bucket_name, in_bucket, tie_keys
-from trainers.run import load_run
 from yt8m_data.errors import DataError
 from yt8m_data.shards import expand, stable_hash, unit_interval
 
@@ -16,26 +15,28 @@ _AT_A_TIME = 256  # resamples of GAP, and positives of MAP
 _LEVEL = 0.95
 
 
-def compare(run_a: str, run_b: str, data: Sequence[str], counts: str | None = None, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Compare two finished runs on labelled shards; see `bootstrap`.
+def compare(
+    a: str, b: str, data: Sequence[str], repeat: int = 1, counts: str | None = None, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Compare two finished runs or ensembles on labelled shards; see `bootstrap`.
 
     Args:
-      run_a, run_b: folders that `fit` wrote, of the same classes.
+      a, b: folders that `fit`, `average` or `ensemble` wrote, of the same classes.
       data: patterns of labelled shards, of the kind that both were trained on.
-      counts: path of the stats.json that sorts classes by frequency; None takes the training set of `run_a`.
+      repeat: as in `evaluate`.
+      counts: path of the stats.json that sorts classes by frequency; None takes the training set of `a`.
       resamples: of the videos.
       seed: of the resamples.
 
     Raises:
-      DataError: as `evaluate`, or the runs are of other classes.
+      DataError: as `evaluate`, or the two are of other classes.
     """
-    files, runs = expand(data), [load_run(run_a), load_run(run_b)]
-    layouts = [layout_for(run.recipe.data, files) for run in runs]
-    if (layouts[0].num_classes, layouts[0].classes) != (layouts[1].num_classes, layouts[1].classes):
-        raise DataError(f"{run_a} and {run_b} know other classes: compare runs of the same number and list of classes")
-    train_counts = training_counts(runs[0], counts)
-    a, b = (scored(run.model, files, found, run.recipe.frames, run.recipe.training.seed) for run, found in zip(runs, layouts, strict=True))
-    return {"a": run_a, "b": run_b, **bootstrap(a, b, train_counts, resamples, seed)}
+    files, scorers = expand(data), [load(a), load(b)]
+    if scorers[0].classes != scorers[1].classes:
+        raise DataError(f"{a} and {b} know other classes: compare runs of the same number and list of classes")
+    train_counts = training_counts(scorers[0], counts)
+    both = [scored(scorer.scores(files, repeat), files, scorer.layout_for(files)) for scorer in scorers]
+    return {"a": a, "b": b, **bootstrap(*both, train_counts, resamples, seed)}
 
 
 def bootstrap(a: Metrics, b: Metrics, train_counts: np.ndarray | None = None, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Score a run on labelled shards."""
+"""Score a run or an ensemble on labelled shards."""
 
 import csv
 import io
@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainers.ensemble import Ensemble, Scored, load
 from trainers.frames import ALL
-from trainers.inputs import each, evaluation_batches, layout_for, unlabelled
+from trainers.inputs import each, evaluation_batches, unlabelled
 from trainers.metrics import Metrics
 from trainers.noise import read_label_counts
 from trainers.recipe import DataSchema, Frames
-from trainers.run import Run, load_run, predictions
+from trainers.run import predictions
 from yt8m_data.shards import atomic_write, expand
 
 _PER_CLASS = ("class", "training_videos", "videos", "average_precision")
@@ -21,13 +22,19 @@ _RELIABILITY = ("low", "high", "pairs", "mean_score", "share_true")
 
 
 def evaluate(
-    run_dir: str, data: Sequence[str], counts: str | None = None, per_class: str | None = None, reliability: str | None = None
+    folder: str,
+    data: Sequence[str],
+    repeat: int = 1,
+    counts: str | None = None,
+    per_class: str | None = None,
+    reliability: str | None = None,
 ) -> dict[str, Any]:
-    """Exact metrics of a finished run over all videos of some shards.
+    """Exact metrics of a finished run, or of an ensemble, over all videos of some shards.
 
     Args:
-      run_dir: the folder that `fit` wrote.
+      folder: what `fit`, `average` or `ensemble` wrote.
       data: patterns of labelled shards, of the kind that it was trained on.
+      repeat: how often a run that draws frames scores a video, each time of other frames; its score is the mean.
       counts: path of the stats.json that sorts classes by frequency; None takes the run's training set.
       per_class: path of a CSV to write: of each class its id, its videos in the training set (or in `counts`) and in `data`, and its
         average precision, which is empty where `data` has no video of it.
@@ -41,12 +48,13 @@ def evaluate(
       DataError: no run, no such file, no labels, labels beyond the model's classes, records of another kind or of other features, or counts
         of other classes.
     """
-    run, files = load_run(run_dir), expand(data)
-    found, train_counts = layout_for(run.recipe.data, files), training_counts(run, counts)
-    metrics = scored(run.model, files, found, run.recipe.frames, run.recipe.training.seed)
+    scorer, files = load(folder), expand(data)
+    found, train_counts = scorer.layout_for(files), training_counts(scorer, counts)
+    metrics = scored(scorer.scores(files, repeat), files, found)
     if per_class:
         ids = found.classes or range(found.num_classes)
-        columns = (ids, train_counts.tolist(), metrics.positive_counts().tolist(), metrics.average_precisions().tolist())
+        known = [""] * len(ids) if train_counts is None else train_counts.tolist()
+        columns = (ids, known, metrics.positive_counts().tolist(), metrics.average_precisions().tolist())
         _write(per_class, _PER_CLASS, zip(*columns, strict=True))
     result = metrics.result(train_counts)
     if reliability:
@@ -58,36 +66,40 @@ def evaluate(
 def score(
     model: keras.Model, files: Sequence[str], data: DataSchema, train_counts: np.ndarray, frames: Frames = ALL, seed: int = 0
 ) -> dict[str, Any]:
-    """Metrics of a model over all videos of some files; see `scored`. `train_counts` [C] sort the classes into frequency buckets."""
-    return scored(model, files, data, frames, seed).result(train_counts)
-
-
-def scored(model: keras.Model, files: Sequence[str], data: DataSchema, frames: Frames = ALL, seed: int = 0) -> Metrics:
-    """A model's scores of all videos of some files, ready for any metric.
+    """Metrics of a model over all videos of some files.
 
     Args:
       data: the layout; where it lists classes, videos of none of them are left out.
+      train_counts: [C], sorts the classes into frequency buckets.
       frames, seed: which frames of a video are taken, where records are frame-level.
+    """
+    batches = predictions(model, each(evaluation_batches(files, data, frames=frames, seed=seed)))
+    return scored(batches, files, data).result(train_counts)
+
+
+def scored(batches: Iterable[Scored], files: Sequence[str], data: DataSchema) -> Metrics:
+    """The videos of some files, whose ids, scores [B, C] and labels come in batches, ready for any metric.
 
     Raises:
       DataError: there are no labels.
     """
     metrics = Metrics(data.num_classes)
-    for ids, probabilities, labels in predictions(model, each(evaluation_batches(files, data, frames=frames, seed=seed))):
-        metrics.update(ids, probabilities, labels)
+    for ids, scores, labels in batches:
+        metrics.update(ids, scores, labels)
     if not metrics.positive_counts().any():
         raise unlabelled(files, data)
     return metrics
 
 
-def training_counts(run: Run, counts: str | None = None) -> np.ndarray:
-    """The number of videos with each class, [C], in a run's training set or in a stats.json.
+def training_counts(scorer: Ensemble, counts: str | None = None) -> np.ndarray | None:
+    """The number of videos with each class, [C], in a stats.json, or else in the training set of the first run, where there is one.
 
     Raises:
       DataError: the file holds no counts, or those of other classes.
     """
-    data = run.recipe.data
-    return np.array(read_label_counts(counts, data.num_classes, data.classes) if counts else run.train_set.label_counts)
+    if counts is None:
+        return scorer.label_counts
+    return np.array(read_label_counts(counts, scorer.classes.num_classes, scorer.classes.listed))
 
 
 def _write(path: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -133,7 +133,7 @@ def test_runs(two, made, tmp_path):
     assert told["gap"]["p"] < 0.05 < 0.1 < told["gap"]["difference"]
     counts = tmp_path / "stats.json"
     counts.write_text(json.dumps({"label_counts": [5] * 30}))
-    other = compare(short, long, [made.eval], str(counts), resamples=10)["map_by_frequency"]
+    other = compare(short, long, [made.eval], counts=str(counts), resamples=10)["map_by_frequency"]
     assert [bucket for bucket, each in other.items() if each] == ["3-9"]
 
 
@@ -149,7 +149,7 @@ def test_files_and_counts_of_an_evaluation(two, made, tmp_path):
     counts, per_class, curve = (str(tmp_path / name) for name in ("stats.json", "classes.csv", "curve.csv"))
     with open(counts, "w") as stream:
         json.dump({"label_counts": list(range(30))}, stream)
-    metrics = evaluate(run, [made.eval], counts, per_class, curve)
+    metrics = evaluate(run, [made.eval], counts=counts, per_class=per_class, reliability=curve)
     with open(per_class, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["class"]) for row in rows] == [int(row["training_videos"]) for row in rows] == list(range(30))
@@ -168,14 +168,14 @@ def test_files_and_counts_of_an_evaluation(two, made, tmp_path):
     with open(counts, "w") as stream:
         json.dump({"label_counts": [1] * 29}, stream)
     with pytest.raises(DataError, match="counts 29 classes, but the model has 30"):
-        evaluate(run, [made.eval], counts)
+        evaluate(run, [made.eval], counts=counts)
 
 
 def test_counts_of_listed_classes(made, listed, tmp_path):
     settings = [*made.overrides, "training.steps=1", f"classes={listed}"]
     fit("logistic", [made.train], [made.eval], str(tmp_path / "run"), settings)
     (tmp_path / "stats.json").write_text(json.dumps({"label_counts": [1000 * i for i in range(30)]}))
-    evaluate(str(tmp_path / "run"), [made.eval], str(tmp_path / "stats.json"), str(tmp_path / "classes.csv"))
+    evaluate(str(tmp_path / "run"), [made.eval], counts=str(tmp_path / "stats.json"), per_class=str(tmp_path / "classes.csv"))
     with open(tmp_path / "classes.csv", newline="") as stream:
         found = [(row["class"], row["training_videos"]) for row in csv.DictReader(stream)]
     assert found == [("9", "9000"), ("1", "1000"), ("8", "8000")]
