@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from trainers.average import average
 from trainers.ensemble import ensemble, load
-from trainers.evaluate import evaluate, measure
+from trainers.evaluate import evaluate, scored
 from trainers.export import export
 from trainers.fit import fit
 from trainers.inputs import evaluation_batches
@@ -125,7 +125,7 @@ def served(model: Path, evaluation: str, source: Path) -> dict[str, Any]:
         (batch["id"].numpy().tolist(), score(**batch["features"])["scores"].numpy(), batch["labels"].numpy())
         for batch in evaluation_batches(files, data)
     )
-    return measure(batches, files, data, scorer.label_counts)
+    return scored(batches, files, data).result(scorer.label_counts)
 
 
 if __name__ == "__main__":
