@@ -101,11 +101,9 @@ def recurrent(made_frames, tmp_path_factory):
 def test_another_process_gets_the_same_scores(kind, run, together, sources, recurrent, request, tmp_path):
     """By features and by records, of a run and of an ensemble; what is packed as of models whose weights are rounded."""
     data = request.getfixturevalue(kind)
-    models = {}
-    for name in (run, together):
-        for packed in ("", "_packed"):
-            export(str(sources / name), str(tmp_path / f"{name}{packed}"), bfloat16=bool(packed))
-            models[f"{name}{packed}"] = str(sources / name)
+    models = {run: str(sources / run), together: str(sources / together), f"{together}_packed": str(sources / together)}
+    for name, source in models.items():
+        export(source, str(tmp_path / name), bfloat16=name.endswith("_packed"))
     if kind == "made_frames":
         export(str(recurrent), str(tmp_path / "lstm"))
         models["lstm"] = str(recurrent)
