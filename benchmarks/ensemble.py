@@ -1,7 +1,7 @@
 """Single models, averaged checkpoints, three ensembles, a distilled student and bfloat16, with their sizes.
 
-    python benchmarks/ensemble.py               # seven video-level models on real shards, some 6 minutes on a core
-    python benchmarks/ensemble.py --kind frame  # four frame-level ones on made shards, and repeated draws of frames; 2 minutes
+    python benchmarks/ensemble.py               # seven video-level models on real shards, two short epochs each
+    python benchmarks/ensemble.py --kind frame  # four frame-level ones on made shards, and repeated draws of frames
     python benchmarks/ensemble.py --set training.precision=mixed_bfloat16
 
 The real shards 0000-0059 train, 0060-0069 give the weights of the ensembles, 0070-0089 the figures, which nothing else has seen; made ones
@@ -33,6 +33,7 @@ from yt8m_data.synthetic import SyntheticSpec
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "yt8m-2018-video"
 _HIDDEN = "{name: dense, size: 1024, activation: relu, layer_norm: true}"
 _NARROW = "{name: dense, size: 512, activation: relu, layer_norm: true}"
+_SHORT = ("training.epochs=2", "training.batch_size=512", "training.learning_rate=2e-3")
 _SMALL = ("num_classes=100", "input.scale=null", "prior_scale=0.37", "training.steps=80", "training.batch_size=64")
 _DRAWN = ("frames={sample: random, count: 8}", "training.learning_rate=2e-3")
 _GATED = "encoders=[{name: dense, size: 128, batch_norm: true, momentum: 0.9}, {name: context_gating, momentum: 0.9}]"
@@ -40,13 +41,13 @@ _GATED = "encoders=[{name: dense, size: 128, batch_norm: true, momentum: 0.9}, {
 # Recipe and changes. Those of a kind differ in depth, head, loss and what they see of the features.
 SINGLES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "video": {
-        "moe": ("moe", ()),
-        "logistic": ("logistic", ()),
-        "gated_moe": ("moe", ("head.name=gated_moe",)),
-        "moe_each": ("moe", ("input.l2_normalize=each", "head.num_experts=3")),
-        "moe_huber": ("moe", ("loss={name: huber, delta: 0.5}",)),
-        "hidden": ("logistic", (f"encoders=[{_HIDDEN}]",)),
-        "hidden_twice": ("moe", (f"encoders=[{_HIDDEN}, {_NARROW}]", "training.learning_rate=7e-4")),
+        "moe": ("moe", _SHORT),
+        "logistic": ("logistic", _SHORT),
+        "gated_moe": ("moe", (*_SHORT, "head.name=gated_moe")),
+        "moe_each": ("moe", (*_SHORT, "input.l2_normalize=each")),
+        "moe_huber": ("moe", (*_SHORT, "loss={name: huber, delta: 0.5}")),
+        "hidden": ("logistic", (*_SHORT, f"encoders=[{_HIDDEN}]")),
+        "hidden_twice": ("moe", (*_SHORT, f"encoders=[{_HIDDEN}, {_NARROW}]")),
     },
     "frame": {
         "netvlad": ("moe", (*_SMALL, *_DRAWN, "pooling={name: netvlad, clusters: 8, momentum: 0.9}", _GATED)),
@@ -55,7 +56,10 @@ SINGLES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "attention": ("moe", (*_SMALL, *_DRAWN, "pooling={name: attention}")),
     },
 }
-STUDENTS = {"video": ("moe_student", ()), "frame": ("moe_student", (*_SMALL, "pooling={name: average}", "training.learning_rate=2e-3"))}
+STUDENTS = {
+    "video": ("moe_student", (*_SHORT, "training.epochs=4")),
+    "frame": ("moe_student", (*_SMALL, "pooling={name: average}", "training.learning_rate=2e-3")),
+}
 AVERAGED = 4  # checkpoints of the first
 
 
@@ -163,14 +167,14 @@ def main() -> None:
         splits = made_splits(out)
     study, first = Study(out, splits, arguments.set), next(iter(SINGLES[kind]))
     for name, (recipe, settings) in SINGLES[kind].items():
-        kept = ["training.checkpoint_every=10", f"training.keep_checkpoints={AVERAGED}"] if name == first else []
+        kept = ["training.checkpoint_every=14", f"training.keep_checkpoints={AVERAGED}"] if name == first else []
         study.train(name, recipe, *settings, *kept)
     study.average(first)
     study.ensembles(list(SINGLES[kind]))
     recipe, settings = STUDENTS[kind]
     study.student(recipe, *settings)
     if kind == "video":
-        study.train("moe, as long as the student", "moe", "training.epochs=6")
+        study.train("moe, as long as the student", "moe", *_SHORT, "training.epochs=4")
         study.exports("student")
     else:
         study.repeats(first)
