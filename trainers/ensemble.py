@@ -141,7 +141,7 @@ def ensemble(members: Sequence[str], out: str, weights: str = "equal", data: Seq
       `that_of_equal_weights`, `num_videos` and `held_out`.
 
     Raises:
-      DataError: members that do not go together, a video that a member lacks, or shards without labels.
+      DataError: members that do not go together, a video that a member lacks, shards without labels, or such as a member was trained on.
     """
     folder = Path(out)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
@@ -166,14 +166,20 @@ def ensemble(members: Sequence[str], out: str, weights: str = "equal", data: Seq
 
 
 def summary(kept: dict[str, Any]) -> dict[str, Any]:
-    """What ensemble.json holds, for people: weights per model and class as the mean of each model's."""
+    """What ensemble.json holds, for people: each member with its weight, or the mean of its weights of the classes."""
     weights = np.array(kept["weights"])
     means = weights if weights.ndim == 1 else weights.mean(axis=1)
     told = {key: value for key, value in kept.items() if key not in ("members", "weights", "held_out")}
-    return {"weights": dict(zip(kept["members"], means.round(4).tolist(), strict=True)), **told}
+    members = [{"member": name, "weight": weight} for name, weight in zip(kept["members"], means.round(4).tolist(), strict=True)]
+    return {"members": members, **told}
 
 
 def _learned(together: Ensemble, files: list[str], per_class: bool, repeat: int) -> dict[str, Any]:
+    for name, member in zip(together.names, together.members, strict=True):
+        seen = {os.path.realpath(file) for file in member.train_set.files} if isinstance(member, Run) else set()
+        for file in files:
+            if os.path.realpath(file) in seen:
+                raise DataError(f"{name} was trained on {file}: learn weights on shards that no member has seen, or it gets too much")
     moments = Moments(len(together.members), together.classes.num_classes)
     for _, scores, labels in together.member_scores(files, repeat):
         moments.update(scores, labels)
