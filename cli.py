@@ -426,6 +426,11 @@ _SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, as in training.epochs=5; repeatable."
 )
 
+_LABELLED = click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
+_COUNTS = click.option(
+    "--counts", type=click.Path(), help="A stats.json whose counts sort classes by frequency.  [default: the training set's]"
+)
+
 
 @click.group(cls=_Commands)
 @click.version_option(__version__)
@@ -478,14 +483,33 @@ _REPEAT = click.option(
 
 @yt8m_train.command()
 @click.argument("folder")
-@click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
+@_LABELLED
+@_COUNTS
+@click.option("--per-class", type=click.Path(), metavar="CSV", help="Write each class's counts and average precision.")
+@click.option("--reliability", type=click.Path(), metavar="CSV", help="Write how often pairs of each probability are true.")
 @_REPEAT
-def evaluate(folder: str, data: Sequence[str], repeat: int) -> None:
+def evaluate(folder: str, data: Sequence[str], **options: Any) -> None:
     """Evaluate the run or the ensemble in FOLDER and print its metrics as JSON."""
     with _hushed():
         from trainers import evaluate as job
 
-    click.echo(json.dumps(job.evaluate(folder, data, repeat), indent=2))
+    click.echo(json.dumps(job.evaluate(folder, data, **options), indent=2))
+
+
+@yt8m_train.command("compare")
+@click.argument("a")
+@click.argument("b")
+@_LABELLED
+@_COUNTS
+@click.option("--resamples", type=click.IntRange(2), default=1000, show_default=True, help="Of the videos.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_REPEAT
+def compare_runs(a: str, b: str, data: Sequence[str], **options: Any) -> None:
+    """Compare the runs or ensembles in folders A and B on the same videos: metrics, differences, and their paired bootstrap, as JSON."""
+    with _hushed():
+        from trainers import compare as job
+
+    click.echo(json.dumps(job.compare(a, b, data, **options), indent=2))
 
 
 @yt8m_train.command()

@@ -5,6 +5,7 @@ single run, as an Ensemble, which `evaluate`, `predict` and `export` take. There
 add up to a little more than 1, and may be negative.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainers.frames import ALL
-from trainers.inputs import EVALUATION_BATCH, each, evaluation_batches, layout, layout_for, unlabelled
+from trainers.inputs import EVALUATION_BATCH, Batch, each, evaluation_batches, layout, layout_for, unlabelled
 from trainers.prediction_file import Classes, Predictions, is_predictions
 from trainers.recipe import DataSchema, Frames
 from trainers.run import Run, load_run, scorer
@@ -26,7 +27,14 @@ WEIGHTS = ("equal", "model", "class")
 _SMALLEST_BATCH = 8
 
 Scored = tuple[list[bytes], np.ndarray, np.ndarray]  # ids; scores, [M, B, C] of the members or [B, C] of all; labels [B, L] padded with -1
-Draw = tuple[Frames, int, int]  # which frames of a video: the recipe's choice, the seed, the repetition
+
+
+class Draw(NamedTuple):
+    """Which frames of a video are taken, and how often anew."""
+
+    frames: Frames
+    seed: int
+    repeat: int
 
 
 class Ensemble(NamedTuple):
@@ -82,24 +90,20 @@ class Ensemble(NamedTuple):
           DataError: a file of predictions lacks a video, or a record cannot be read.
         """
         data = self.layout_for(files)
-        draws = [_draws(member, data, repeat) for member in self.members]
-        streams: dict[Draw, Any] = dict.fromkeys(draw for some in draws for draw in some)
-        size = max(_SMALLEST_BATCH, EVALUATION_BATCH[data.kind] // len(streams))  # as much in memory as for one stream
-        for frames, seed, repetition in streams:
-            streams[frames, seed, repetition] = each(evaluation_batches(files, data, size, frames, seed, keep_all, repetition))
+        draws = [_draw(member, data, repeat) for member in self.members]
+        distinct = list(dict.fromkeys(draws))
+        size = max(_SMALLEST_BATCH, EVALUATION_BATCH[data.kind] // len(distinct))  # as much in memory as for one stream
+        streams = [
+            _grouped(each(evaluation_batches(files, data, size, *draw[:2], keep_all, draw.repeat)), draw.repeat) for draw in distinct
+        ]
         scorers = [scorer(member.model) if isinstance(member, Run) else None for member in self.members]
-        for batches in zip(*streams.values(), strict=True):
-            given, ids = dict(zip(streams, batches, strict=True)), batches[0]["id"].numpy()
+        for groups in zip(*streams, strict=True):
+            given, ids = dict(zip(distinct, groups, strict=True)), groups[0][0]["id"].numpy()
             scores = [
-                member.scores(ids) if score is None else mean([score(given[draw]["features"]) for draw in some])
-                for member, score, some in zip(self.members, scorers, draws, strict=True)
+                member.scores(ids) if score is None else _mean([score(batch["features"]) for batch in given[draw]])
+                for member, score, draw in zip(self.members, scorers, draws, strict=True)
             ]
-            yield ids.tolist(), np.stack(scores), batches[0]["labels"].numpy()
-
-
-def mean(scores: list[np.ndarray]) -> np.ndarray:
-    """The mean of equally shaped arrays; of one the array itself."""
-    return scores[0] if len(scores) == 1 else np.mean(scores, axis=0, dtype=np.float32)
+            yield ids.tolist(), np.stack(scores), groups[0][0]["labels"].numpy()
 
 
 def combine(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -137,7 +141,7 @@ def ensemble(members: Sequence[str], out: str, weights: str = "equal", data: Seq
       `that_of_equal_weights`, `num_videos` and `held_out`.
 
     Raises:
-      DataError: members that do not go together, a video that a member lacks, or shards without labels.
+      DataError: members that do not go together, a video that a member lacks, shards without labels, or such as a member was trained on.
     """
     folder = Path(out)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
@@ -162,14 +166,20 @@ def ensemble(members: Sequence[str], out: str, weights: str = "equal", data: Seq
 
 
 def summary(kept: dict[str, Any]) -> dict[str, Any]:
-    """What ensemble.json holds, for people: weights per model and class as the mean of each model's."""
+    """What ensemble.json holds, for people: each member with its weight, or the mean of its weights of the classes."""
     weights = np.array(kept["weights"])
     means = weights if weights.ndim == 1 else weights.mean(axis=1)
     told = {key: value for key, value in kept.items() if key not in ("members", "weights", "held_out")}
-    return {"weights": dict(zip(kept["members"], means.round(4).tolist(), strict=True)), **told}
+    members = [{"member": name, "weight": weight} for name, weight in zip(kept["members"], means.round(4).tolist(), strict=True)]
+    return {"members": members, **told}
 
 
 def _learned(together: Ensemble, files: list[str], per_class: bool, repeat: int) -> dict[str, Any]:
+    for name, member in zip(together.names, together.members, strict=True):
+        seen = {os.path.realpath(file) for file in member.train_set.files} if isinstance(member, Run) else set()
+        for file in files:
+            if os.path.realpath(file) in seen:
+                raise DataError(f"{name} was trained on {file}: learn weights on shards that no member has seen, or it gets too much")
     moments = Moments(len(together.members), together.classes.num_classes)
     for _, scores, labels in together.member_scores(files, repeat):
         moments.update(scores, labels)
@@ -220,9 +230,19 @@ def _told(classes: Classes) -> str:
     return f"{classes.num_classes} {'classes' if classes.listed is None else 'listed classes'}"
 
 
-def _draws(member: Run | Predictions, data: DataSchema, repeat: int) -> list[Draw]:
-    """The frames that a member is given, one time after the other. What draws none needs no second time."""
+def _draw(member: Run | Predictions, data: DataSchema, repeat: int) -> Draw:
+    """Which frames a member is given. What draws none needs no second time."""
     if isinstance(member, Predictions) or data.kind == "video":
-        return [(ALL, 0, 0)]
-    frames, seed = member.recipe.frames, member.recipe.training.seed
-    return [(frames, 0, 0)] if frames.sample == "all" else [(frames, seed, repetition) for repetition in range(repeat)]
+        return Draw(ALL, 0, 1)
+    frames = member.recipe.frames
+    return Draw(frames, 0, 1) if frames.sample == "all" else Draw(frames, member.recipe.training.seed, repeat)
+
+
+def _grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while group := list(itertools.islice(batches, size)):
+        yield group
+
+
+def _mean(scores: list[np.ndarray]) -> np.ndarray:
+    """The mean of equally shaped arrays; of one the array itself."""
+    return scores[0] if len(scores) == 1 else np.mean(scores, axis=0, dtype=np.float32)

@@ -111,23 +111,21 @@ def evaluation_batches(
     frames: Frames = ALL,
     seed: int = 0,
     keep_all: bool = False,
-    repetition: int = 0,
+    repeat: int = 1,
 ) -> tf.data.Dataset:
     """Every record once, in the order of the files; the last batch is what is left.
 
     Args:
       batch_size: None is EVALUATION_BATCH.
-      frames, seed: drawn frames are the same in every pass of a repetition.
+      frames, seed: drawn frames are the same in every pass.
       keep_all: also the videos of none of the listed classes, where there is a list.
-      repetition: each draws other frames of a video.
+      repeat: each batch comes so many times in a row, each time with other frames drawn.
     """
     records, parse = tf.data.TFRecordDataset(list(files)), parser(data, frames, seed)
     batches = (records if keep_all else _listed(records, data)).batch(batch_size or EVALUATION_BATCH[data.kind])
-
-    def parsed(batch: tf.Tensor) -> Batch:
-        return parse(batch, tf.fill(tf.shape(batch), tf.constant(repetition, tf.int64)))
-
-    return batches.map(parsed, **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+    repetitions = tf.data.Dataset.range(repeat)
+    repeated = batches.flat_map(lambda batch: repetitions.map(lambda number: (batch, number)))
+    return repeated.map(lambda batch, number: parse(batch, tf.fill(tf.shape(batch), number)), **_PARALLEL).prefetch(tf.data.AUTOTUNE)
 
 
 def each(batches: tf.data.Dataset) -> Iterator[Batch]:

@@ -28,6 +28,7 @@ from yt8m_data.shards import atomic_write
 
 _METADATA = b"yt8m"
 _READ_ROWS = 4096
+_DTYPES = {"classes": np.int32, "scores": np.float32}
 
 
 class Classes(NamedTuple):
@@ -153,7 +154,7 @@ def is_predictions(path: str) -> bool:
 
 def _spill(source: pq.ParquetFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The ids [N] as fixed-width strings, and the other columns [N, k], memory-mapped from temporary files."""
-    names = [name for name in ("classes", "scores") if name in source.schema_arrow.names]
+    names = [name for name in _DTYPES if name in source.schema_arrow.names]
     files = {name: tempfile.TemporaryFile() for name in names}  # noqa: SIM115 (they go with the arrays)
     ids = [np.zeros(0, "S1")]
     for batch in source.iter_batches(_READ_ROWS):
@@ -163,8 +164,7 @@ def _spill(source: pq.ParquetFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     num_rows = sum(map(len, ids))
     columns = {}
     for name, file in files.items():
-        kind = source.schema_arrow.field(name).type
+        dtype, shape = _DTYPES[name], (num_rows, source.schema_arrow.field(name).type.list_size)
         file.flush()
-        dtype, shape = kind.value_type.to_pandas_dtype(), (num_rows, kind.list_size)
         columns[name] = np.memmap(file, dtype, "r", shape=shape) if num_rows else np.zeros(shape, dtype)
     return np.concatenate(ids), columns

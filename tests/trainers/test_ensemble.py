@@ -214,6 +214,8 @@ def test_wrong_use(runs, made, made_frames, tmp_path):
         ensemble(members(runs), out, "best")
     with pytest.raises(DataError, match="there are no labels in"):
         ensemble(members(runs), out, "model", [made.unlabelled])
+    with pytest.raises(DataError, match=r"moe was trained on .*train0.tfrecord: learn weights on shards that no member has seen"):
+        ensemble(members(runs), out, "model", [made.train])
     with pytest.raises(DataError, match="is no run folder"):
         ensemble([members(runs)[0], str(tmp_path)], out)
     with pytest.raises(DataError, match="is not an empty folder"):
@@ -276,4 +278,4 @@ def test_json_has_no_surprises(runs, tmp_path):
     ensemble(members(runs), str(tmp_path / "e"))
     kept = json.loads((tmp_path / "e" / "ensemble.json").read_text())
     assert sorted(kept) == ["members", "weights"]
-    assert module.summary(kept) == {"weights": dict.fromkeys(kept["members"], 0.3333)}
+    assert module.summary(kept) == {"members": [{"member": name, "weight": 0.3333} for name in kept["members"]]}
