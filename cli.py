@@ -321,6 +321,11 @@ _SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, as in training.epochs=5; repeatable."
 )
 
+_LABELLED = click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
+_COUNTS = click.option(
+    "--counts", type=click.Path(), help="A stats.json whose counts sort classes by frequency.  [default: the training set's]"
+)
+
 
 @click.group(cls=_Commands)
 @click.version_option(__version__)
@@ -366,28 +371,108 @@ def fit(recipe: str, train: Sequence[str], evaluation: Sequence[str], out: str, 
     click.echo(json.dumps(job.fit(recipe, train, evaluation, out, overrides), indent=2))
 
 
+_REPEAT = click.option(
+    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Mean of so many draws of frames, where frames are drawn."
+)
+
+
 @yt8m_train.command()
-@click.argument("run")
-@click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
-def evaluate(run: str, data: Sequence[str]) -> None:
-    """Evaluate the model of the folder RUN and print its metrics as JSON."""
+@click.argument("folder")
+@_LABELLED
+@_COUNTS
+@click.option("--per-class", type=click.Path(), metavar="CSV", help="Write each class's counts and average precision.")
+@click.option("--reliability", type=click.Path(), metavar="CSV", help="Write how often pairs of each probability are true.")
+@_REPEAT
+def evaluate(folder: str, data: Sequence[str], **options: Any) -> None:
+    """Evaluate the run or the ensemble in FOLDER and print its metrics as JSON."""
     with _hushed():
         from trainers import evaluate as job
 
-    click.echo(json.dumps(job.evaluate(run, data), indent=2))
+    click.echo(json.dumps(job.evaluate(folder, data, **options), indent=2))
+
+
+@yt8m_train.command("compare")
+@click.argument("a")
+@click.argument("b")
+@_LABELLED
+@_COUNTS
+@click.option("--resamples", type=click.IntRange(2), default=1000, show_default=True, help="Of the videos.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_REPEAT
+def compare_runs(a: str, b: str, data: Sequence[str], **options: Any) -> None:
+    """Compare the runs or ensembles in folders A and B on the same videos: metrics, differences, and their paired bootstrap, as JSON."""
+    with _hushed():
+        from trainers import compare as job
+
+    click.echo(json.dumps(job.compare(a, b, data, **options), indent=2))
+
+
+@yt8m_train.command()
+@click.argument("folder")
+@click.option("--data", multiple=True, required=True, help="Pattern of the shards; repeatable.")
+@click.option("--out", type=click.Path(), required=True, help="FILE.csv, the challenge's VideoId,LabelConfidencePairs, or FILE.parquet.")
+@click.option("--top-k", type=click.IntRange(1), help="Best classes per video.  [default: 20 in a CSV, all scores in Parquet]")
+@_REPEAT
+def predict(folder: str, data: Sequence[str], out: str, top_k: int | None, repeat: int) -> None:
+    """Predict with the run or the ensemble in FOLDER."""
+    with _hushed():
+        from trainers import predict as job
+
+    click.echo(f"{job.predict(folder, data, out, top_k, repeat)} videos in {out}", err=True)
 
 
 @yt8m_train.command()
 @click.argument("run")
-@click.option("--data", multiple=True, required=True, help="Pattern of the shards; repeatable.")
-@click.option("--out", type=click.Path(), required=True, help="CSV: VideoId, LabelConfidencePairs.")
-@click.option("--top-k", type=click.IntRange(1), default=20, show_default=True, help="Classes per video.")
-def predict(run: str, data: Sequence[str], out: str, top_k: int) -> None:
-    """Predict with the model of the folder RUN."""
+@click.option("--out", type=click.Path(), required=True, help="Folder of the averaged run.")
+@click.option("--last", type=click.IntRange(1), default=5, show_default=True, help="Checkpoints; training.keep_checkpoints keeps them.")
+@click.option(
+    "--batch-norm",
+    type=click.IntRange(1),
+    metavar="BATCHES",
+    help="Take batch norm's statistics anew from so many training batches.  [default: average those of the checkpoints]",
+)
+def average(run: str, out: str, last: int, batch_norm: int | None) -> None:
+    """Average the weights of the last checkpoints of RUN into a run of its own."""
     with _hushed():
-        from trainers import predict as job
+        from trainers import average as job
 
-    click.echo(f"{job.predict(run, data, out, top_k)} videos in {out}", err=True)
+    steps = job.average(run, out, last, batch_norm)
+    click.echo(f"the mean of the weights at steps {', '.join(map(str, steps))} in {out}", err=True)
+
+
+@yt8m_train.command()
+@click.argument("members", nargs=-1, required=True)
+@click.option("--out", type=click.Path(), required=True, help="Folder of the ensemble.")
+@click.option(
+    "--weights",
+    default="equal",
+    show_default=True,
+    help="equal; model or class: learned per model, or per model and class; or the folder of an ensemble whose weights to take.",
+)
+@click.option("--data", multiple=True, help="Pattern of labelled shards that no member was trained on, to learn the weights; repeatable.")
+@_REPEAT
+def ensemble(members: Sequence[str], out: str, weights: str, data: Sequence[str], repeat: int) -> None:
+    """Join MEMBERS, run folders or Parquet files of predict, to one model."""
+    with _hushed():
+        from trainers import ensemble as job
+
+    kept = job.ensemble(members, out, weights, data, repeat)
+    click.echo(json.dumps(job.summary(kept), indent=2))
+
+
+@yt8m_train.command()
+@click.argument("folder")
+@click.option("--out", type=click.Path(), required=True, help="The SavedModel's folder, or the TFLite file.")
+@click.option("--format", "form", type=click.Choice(["saved_model", "tflite"]), default="saved_model", show_default=True)
+@click.option("--bfloat16", is_flag=True, help="Store weights in half the bytes; they are float32 again when the model runs.")
+@click.option("--max-bytes", metavar="SIZE", help="Refuse to leave more than this, as in 1GB, 500MB or 1GiB.")
+def export(folder: str, out: str, form: str, bfloat16: bool, max_bytes: str | None) -> None:
+    """Export the run or the whole ensemble in FOLDER as one model that needs TensorFlow alone."""
+    with _hushed():
+        from trainers import export as job
+
+    size = job.export(folder, out, form, bfloat16, job.parse_size(max_bytes) if max_bytes else None)
+    click.echo(f"{size:,} bytes in {out}", err=True)
 
 
 def _open(patterns: Sequence[str], vocabulary: str | None, options: dict[str, Any]) -> tuple[Any, dict[int, str] | None]:

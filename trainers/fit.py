@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainers import run
+from trainers import distill, run
 from trainers.evaluate import score
 from trainers.inputs import Batch, count_labels, each, layout, layout_for, training_batches
 from trainers.log import Log
@@ -51,6 +51,7 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
     train_set = begun or run.TrainSet(files, *count_labels(files, data))
     if not begun:
         count_labels(eval_files, eval_data)  # an evaluation set that cannot be scored is told before the training
+    teacher = distill.teacher(training.distill, data, train_set) if training.distill else None
     total_steps = training.total_steps(train_set.num_records)
     keras.utils.set_random_seed(training.seed)
     assembly = assemble(settings, data, train_set)
@@ -60,9 +61,8 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
         run.begin(folder, settings, train_set)
 
     optimizer = adam(training)
-    optimizer.build(assembly.trainee.trainable_variables)
-    checkpoint = tf.train.Checkpoint(weights=numbered(assembly.variables), optimizer=optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=2)
+    checkpoint = checkpoint_of(assembly, optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
     manager.restore_or_initialize()
     first_step = int(optimizer.iterations.numpy())
 
@@ -76,6 +76,8 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
     batches = training_batches(
         files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step, settings.frames
     )
+    if teacher:
+        batches = distill.join(batches, teacher)
     with Log(folder, first_step, total_steps, training.batch_size) as log:
         if first_step in due:  # killed between the checkpoint and the evaluation
             metrics = evaluated(log, first_step)
@@ -91,9 +93,10 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
     return metrics
 
 
-def numbered(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
-    """Variables by their place; a checkpoint of the model itself would miss those of layers in lists, and the states of seeds."""
-    return {str(place): variable for place, variable in enumerate(variables)}
+def checkpoint_of(assembly: Assembly, optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
+    """All that training changes. Variables go by their place: a checkpoint of the model would miss those of layers in lists, and seeds."""
+    optimizer.build(assembly.trainee.trainable_variables)
+    return tf.train.Checkpoint(weights={str(place): variable for place, variable in enumerate(assembly.variables)}, optimizer=optimizer)
 
 
 def adam(training: Training) -> keras.optimizers.Optimizer:
@@ -113,7 +116,7 @@ def train_step(assembly: Assembly, optimizer: keras.optimizers.Optimizer, num_cl
     @tf.function(reduce_retracing=True)
     def step(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss, total = assembly.losses(batch["features"], multi_hot(batch["labels"], num_classes))
+            loss, total = assembly.losses(batch["features"], multi_hot(batch["labels"], num_classes), batch.get("teacher"))
         optimizer.apply(tape.gradient(total, variables), variables)
         return loss
 

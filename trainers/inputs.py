@@ -105,6 +105,7 @@ def evaluation_batches(
     frames: Frames = ALL,
     seed: int = 0,
     keep_all: bool = False,
+    repeat: int = 1,
 ) -> tf.data.Dataset:
     """Every record once, in the order of the files; the last batch is what is left.
 
@@ -112,17 +113,22 @@ def evaluation_batches(
       batch_size: None is EVALUATION_BATCH.
       frames, seed: drawn frames are the same in every pass.
       keep_all: also the videos of none of the listed classes, where there is a list.
+      repeat: each batch comes so many times in a row, each time with other frames drawn.
     """
     records, parse = tf.data.TFRecordDataset(list(files)), parser(data, frames, seed)
     batches = (records if keep_all else _listed(records, data)).batch(batch_size or EVALUATION_BATCH[data.kind])
-    return batches.map(lambda batch: parse(batch, tf.zeros(tf.shape(batch), tf.int64)), **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+    repetitions = tf.data.Dataset.range(repeat)
+    repeated = batches.flat_map(lambda batch: repetitions.map(lambda number: (batch, number)))
+    return repeated.map(lambda batch, number: parse(batch, tf.fill(tf.shape(batch), number)), **_PARALLEL).prefetch(tf.data.AUTOTUNE)
 
 
 def each(batches: tf.data.Dataset) -> Iterator[Batch]:
-    """Iterate, with TensorFlow's reading errors told as a DataError."""
+    """Iterate, with TensorFlow's reading errors told as a DataError, and those that Python code raised in between as they were."""
     try:
         yield from batches
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        if raised := re.search(r"DataError: (.*)", error.message):
+            raise DataError(raised[1]) from None
         ours = re.search(r"assertion failed: \[(.*?)\]", error.message)
         reason = ours[1] if ours else re.sub(r"^.* Iterator::\S+ ", "", error.message.split("\n")[0].split("[[")[0].strip())
         raise DataError(f"a record cannot be read ({reason}): find it with `yt8m-data validate`") from None

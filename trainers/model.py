@@ -32,6 +32,7 @@ class Assembly:
       weights: of the loss of each output that has one.
       regularizers: terms added to the loss.
       head: of the model.
+      teacher_weight: of the loss to a teacher's scores, where there is a teacher; that to the labels has the rest.
     """
 
     model: keras.Model
@@ -40,21 +41,24 @@ class Assembly:
     weights: dict[str, float]
     regularizers: list[keras.layers.Layer]
     head: keras.layers.Layer
+    teacher_weight: float = 0.0
 
     @property
     def variables(self) -> list[keras.Variable]:
         """All that a training step changes, but for the optimiser's: weights, statistics, the regularizers' states, seeds of dropout."""
         return [*self.trainee.variables, *(variable for term in self.regularizers for variable in term.variables)]
 
-    def losses(self, features: Features, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def losses(self, features: Features, labels: tf.Tensor, teacher: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """In training mode: the loss of the predictions, and the sum that is minimised, with parts, regularizers and penalties.
 
         Args:
           features: of a batch.
           labels: multi-hot [B, C] float32.
+          teacher: scores [B, C] that the predictions are to come near, as far as `teacher_weight` says.
         """
         outputs = self.trainee({"features": features, "labels": labels}, training=True)
-        losses = {name: self.loss(labels, outputs[name]) for name in self.weights}
+        targets = [(1.0, labels)] if teacher is None else [(self.teacher_weight, teacher), (1 - self.teacher_weight, labels)]
+        losses = {name: sum(share * self.loss(y, outputs[name]) for share, y in targets if share) for name in self.weights}
         terms = [self.weights[name] * losses[name] for name in losses]
         terms += [term(labels, outputs["embedding"], label_weights(self.head), training=True) for term in self.regularizers]
         return losses["predictions"], tf.add_n([*terms, *self.trainee.losses])
@@ -103,7 +107,8 @@ def assemble(recipe: Recipe, data: DataSchema, train_set: TrainSet | None = None
         term(labels, embedding, layers.label_weights_like(embedding))  # builds it
     if train_set is not None:
         _prepare([*trainee.layers, *layers.regularizers], recipe, train_set)
-    return Assembly(model, trainee, layers.loss, weights, layers.regularizers, layers.head)
+    distill = recipe.training.distill
+    return Assembly(model, trainee, layers.loss, weights, layers.regularizers, layers.head, distill.weight if distill else 0.0)
 
 
 class _Layers:

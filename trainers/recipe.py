@@ -64,6 +64,13 @@ class Frames(_Section):
         return self
 
 
+class Distill(_Section):
+    """A teacher to learn from. The loss is weight times that to the teacher's scores, and 1 - weight times that to the labels."""
+
+    teacher: str | None = None  # Parquet of `predict`, of all the training set's videos
+    weight: float = Field(1.0, ge=0, le=1)  # Cho et al. (2018) found 1 the best
+
+
 class Training(_Section):
     """Optimiser, schedule and length. Adam with beta 0.9 and 0.999, epsilon 1e-8, as TF1's."""
 
@@ -77,10 +84,12 @@ class Training(_Section):
     ema: float | None = Field(None, gt=0, lt=1)  # momentum of the average of the weights that is evaluated and saved
     shuffle_buffer: int | None = Field(None, gt=0)  # records, as serialized bytes; null is 32,768 of video level, 1,024 of frame level
     checkpoint_every: int = Field(500, gt=0)  # steps
+    keep_checkpoints: int = Field(2, gt=0)  # the last ones; `average` takes the mean of their weights
     eval_every: int | None = Field(None, gt=0)  # steps; null evaluates at the end only
     seed: int = Field(0, ge=0)
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed: products in bfloat16; weights, probabilities and loss in float32
     initial_run: str | None = None  # folder of a finished run of the same layers, whose weights training begins with
+    distill: Distill | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "Training":
@@ -249,6 +258,8 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _section(sections: list[str]) -> type[BaseModel]:
+    if sections[:2] == ["training", "distill"]:
+        return Distill
     inside = {"input": Input, "frames": Frames, "training": Training, "data": DataSchema, "published": Published}
     if sections == ["input", "move"]:
         return Move

@@ -1,7 +1,7 @@
 """The run folder: what `fit` leaves, and all that `evaluate` and `predict` need."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from trainers.recipe import Recipe, load
 from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, read_json, write_json
 
-RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS = (
+RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE = (
     "recipe.yaml",
     "train_set.json",
     "model.keras",
@@ -23,6 +23,7 @@ RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS = (
     "metrics.csv",
     "checkpoints",
     "events",
+    "average.json",
 )
 
 
@@ -53,13 +54,22 @@ def load_run(folder: str) -> Run:
     Raises:
       DataError: the folder is no run, or its training has not finished.
     """
+    recipe, train_set = read_run(folder)
+    return Run(recipe, train_set, keras.models.load_model(Path(folder) / MODEL, compile=False))
+
+
+def read_run(folder: str) -> tuple[Recipe, TrainSet]:
+    """What a finished run was trained from, without its model.
+
+    Raises:
+      DataError: the folder is no run, or its training has not finished.
+    """
     path = Path(folder)
     if not (path / RECIPE).is_file():
         raise DataError(f"{folder} is no run folder (it has no {RECIPE}): give the folder that `yt8m-train fit --out` wrote")
     if not (path / MODEL).is_file():
         raise DataError(f"the run in {folder} has not finished (it has no {MODEL}): run the same `fit` again, it goes on where it stopped")
-    recipe = load(str(path / RECIPE))
-    return Run(recipe, TrainSet(**read_json(path / TRAIN_SET)), keras.models.load_model(path / MODEL, compile=False))
+    return load(str(path / RECIPE)), TrainSet(**read_json(path / TRAIN_SET))
 
 
 def start_from(folder: str, model: keras.Model) -> None:
@@ -90,8 +100,8 @@ def take_up(folder: Path, recipe: Recipe, files: Sequence[str]) -> TrainSet | No
         raise DataError(f"{folder} is a file: give another folder for the run")
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
-    if not (folder / RECIPE).is_file():
-        raise DataError(f"{folder} is not empty and is no run folder: give another folder for the run")
+    if not (folder / RECIPE).is_file() or (folder / AVERAGE).exists():
+        raise DataError(f"{folder} is not empty and is no run folder of `fit`: give another folder for the run")
     if (folder / RECIPE).read_text() != recipe.dump():
         raise DataError(f"{folder} holds a run of another recipe or other settings: give another folder, or those of its {RECIPE}")
     train_set = TrainSet(**read_json(folder / TRAIN_SET))
@@ -117,9 +127,13 @@ def save_model(folder: Path, model: keras.Model) -> None:
 
 def predictions(model: keras.Model, batches: Iterable[Batch]) -> Iterator[tuple[list[bytes], np.ndarray, np.ndarray]]:
     """For each batch the ids, the probabilities [B, C] float32 and the labels [B, L] int32, in inference mode."""
-    shapes = {
-        name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()
-    }  # one graph for videos of all lengths
-    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    score = scorer(model)
     for batch in batches:
-        yield batch["id"].numpy().tolist(), score(batch["features"]).numpy(), batch["labels"].numpy()
+        yield batch["id"].numpy().tolist(), score(batch["features"]), batch["labels"].numpy()
+
+
+def scorer(model: keras.Model) -> Callable[[dict[str, tf.Tensor]], np.ndarray]:
+    """A function from the features of a batch to probabilities [B, C] float32, in inference mode; one graph for videos of all lengths."""
+    shapes = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()}
+    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    return lambda features: score(features).numpy()

@@ -194,7 +194,7 @@ def test_other_recipes_files_and_folders_are_refused(finished, made, tmp_path):
     with pytest.raises(DataError, match="was begun on other training files"):
         fit("moe", [made.eval], [made.eval], str(folder), settings)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match="is not empty and is no run folder"):
+    with pytest.raises(DataError, match="is not empty and is no run folder of `fit`"):
         fit("moe", [made.train], [made.eval], str(tmp_path), made.overrides)
     with pytest.raises(DataError, match="is a file"):
         fit("moe", [made.train], [made.eval], str(tmp_path / "notes.txt"), made.overrides)
