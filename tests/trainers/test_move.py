@@ -104,7 +104,7 @@ def test_config_round_trip(path):
 def test_wrong_use(path, tmp_path):
     with pytest.raises(DataError, match="scale of move is -1"):
         Move(path, SIZES, -1)
-    with pytest.raises(DataError, match="there is no file .*none: make it with"):
+    with pytest.raises(DataError, match=r"there is no file .*none: make it with"):
         made(str(tmp_path / "none"))
     layer = Move(path, {"rgb": 3})
     with pytest.raises(DataError, match=r"deltas of \{'audio': 2, 'rgb': 3\}, but the records hold \{'rgb': 3\}: make deltas of the"):
