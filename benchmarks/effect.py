@@ -20,8 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from beam_jobs import augment, stats
-from beam_jobs.deltas import collect
+from beam_jobs import augment, deltas, stats
 from beam_jobs.inputs import open_input
 from beam_jobs.runners import Engine
 from trainers.compare import resample, resampled_average_precisions, resampled_gap
@@ -29,14 +28,12 @@ from trainers.ensemble import load
 from trainers.evaluate import scored
 from trainers.fit import fit
 from trainers.metrics import FREQUENCY_BUCKETS, bucket_name, in_bucket
-from yt8m_data import deltas
 from yt8m_data.sampling import Settings
 from yt8m_data.shards import atomic_write, expand, read_json
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "yt8m-2018-video"
 LOCAL = Engine("local", 0, ())
 RESAMPLES = 500
-DONOR = 30  # a label with so many training videos gives deltas
 DELTAS = 20_000
 
 SYSTEMS = {
@@ -106,9 +103,8 @@ class Study:
             stats.run(open_input([train]), str(work / "stats"), None, LOCAL)
         counted = read_json(work / "stats" / "stats.json")
         self.counts, self.records = np.array(counted["label_counts"]), counted["num_records"]
-        if not (work / deltas.FILE).is_file():
-            selection = deltas.plan(self.counts, DONOR - 1, DELTAS)
-            deltas.write(str(work / deltas.FILE), collect(open_input([train]), selection, LOCAL, work))
+        if not (work / "deltas" / "manifest.json").is_file():
+            deltas.run(open_input([train]), str(work / "deltas"), DELTAS, LOCAL, overwrite=True)
 
     def figures(self, system: str, policy: str, seed: int) -> np.ndarray:
         """METRICS of a run on the evaluation set and on each resample of it: float64 [metrics, 1 + RESAMPLES]."""
@@ -150,7 +146,8 @@ class Study:
         if how.falls:
             yield from ("training.decay=0.3", f"training.decay_examples={round(how.falls * batches) * 256}")
         if how.moved:
-            yield f"input.move={{deltas: {self.work}/{deltas.FILE}, scale: 1.0, probability: 0.8, steps: {round(how.moved * batches)}}}"
+            steps, file = round(how.moved * batches), self.work / "deltas" / "deltas.arrow"
+            yield f"input.move={{deltas: {file}, scale: 1.0, probability: 0.8, steps: {steps}}}"
 
 
 def table(system: str, figures: dict[str, np.ndarray]) -> str:

@@ -25,7 +25,7 @@ class Move(keras.layers.Layer):
     hold. The deltas are kept in float16, 2.3 KB each at 1,152 values.
 
     Args:
-      file: of deltas, as `yt8m-data augment --emit-deltas` writes it.
+      file: of deltas, as `yt8m-data deltas` writes it.
       sizes: the features that are joined in the last axis, by name.
       scale: of the delta.
       probability: that a draw is moved.

@@ -33,7 +33,7 @@ class Component(BaseModel):
 class Move(_Section):
     """What moves videos while training: x + scale * (p - q), before any norm; see `trainers.move`."""
 
-    deltas: str  # file of deltas, of `yt8m-data augment --emit-deltas`
+    deltas: str  # file of deltas, of `yt8m-data deltas`
     scale: float = Field(1.0, ge=0)
     probability: float = Field(0.8, gt=0, le=1)  # that a draw of a video is moved
     steps: int | None = Field(None, gt=0)  # training steps that move videos, after which the last ones take them as they are
