@@ -213,6 +213,28 @@ def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str |
 @yt8m_data.command()
 @click.argument("patterns", nargs=-1, required=True)
 @click.argument("out", type=click.Path())
+@click.option("--count", type=int, default=20_000, show_default=True, help="Deltas to make at most; 4.6 KB each.")
+@click.option(
+    "--threshold", default="auto", show_default=True, help="Labels with more videos give deltas; auto scales 10,000 with the data."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@_INPUT
+@_ENGINE
+@_OVERWRITE
+@click.pass_context
+def deltas(ctx: click.Context, patterns: tuple[str, ...], out: str, count: int, threshold: str, seed: int, **options: Any) -> None:
+    """Write differences of near videos that share a frequent label into folder OUT, for `input.move` of a recipe."""
+    from beam_jobs import deltas as job
+    from yt8m_data import sampling
+
+    source, _ = _open(patterns, None, options)
+    manifest = job.run(source, out, count, _engine(ctx, options), sampling.parse_threshold(threshold), seed, options["overwrite"])
+    click.echo(f"{manifest['deltas']} deltas of {len(manifest['by_label'])} labels in {out}/deltas.arrow")
+
+
+@yt8m_data.command()
+@click.argument("patterns", nargs=-1, required=True)
+@click.argument("out", type=click.Path())
 @click.option("--policy", default="paper", show_default=True, help="paper, authors or target.")
 @click.option(
     "--threshold",

@@ -8,9 +8,11 @@ import keras
 import tensorflow as tf
 
 from trainers import components  # noqa: F401 (registers them)
+from trainers.move import Move
 from trainers.noise import AdaptiveNoise
 from trainers.normalize import FrameFeatures, InputNormalization
 from trainers.recipe import Component, DataSchema, Recipe
+from trainers.recipe import Move as MoveSettings
 from trainers.registry import ENCODERS, HEADS, LABEL_LAYERS, LOSSES, POOLINGS, REGULARIZERS, Registry
 from trainers.run import TrainSet
 from yt8m_data.errors import DataError
@@ -81,13 +83,17 @@ def assemble(recipe: Recipe, data: DataSchema, train_set: TrainSet | None = None
     """
     layers = _Layers(recipe, data)
     inputs = _inputs(data)
-    x, mask = _normalized(recipe, data, inputs)
+    joined, mask = _joined(data, inputs)
+    normalize = InputNormalization(tuple(data.features.values()), recipe.input.l2_normalize, recipe.input.scale, name="normalize")
+    x = normalize(joined)
     embedding, _ = layers.embedding(x, mask)
     model = keras.Model(inputs, layers.predictions(embedding, mask), name=recipe.name)
 
     labels = keras.Input((data.num_classes,), name="labels")
+    if recipe.input.move:
+        x = normalize(_move(recipe.input.move, data)(joined))
     if recipe.input.adaptive_noise:
-        factor = recipe.input.adaptive_noise * model.get_layer("normalize").scale
+        factor = recipe.input.adaptive_noise * normalize.scale
         x = AdaptiveNoise(data.num_classes, factor, recipe.input.noise_counts, name="noise")(x, labels, mask)
     embedding, parts = layers.embedding(x, mask)
     outputs = {"predictions": layers.predictions(embedding, mask, **layers.logits), "embedding": embedding}
@@ -173,15 +179,23 @@ def _inputs(data: DataSchema) -> dict[str, Any]:
     return {**frames, "num_frames": keras.Input((), name="num_frames", dtype="int32")}
 
 
-def _normalized(recipe: Recipe, data: DataSchema, inputs: dict[str, Any]) -> tuple[Any, Any]:
-    """The joined, normalised features, [B, D] and None, or [B, T, D] and their mask [B, T]."""
-    features, mask = [inputs[name] for name in data.features], None
+def _joined(data: DataSchema, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """The joined features, [B, D] and None, or [B, T, D] and their mask [B, T]."""
+    features = [inputs[name] for name in data.features]
     if data.kind == "frame":
-        x, mask = FrameFeatures(name="frames")(features, inputs["num_frames"])
-    else:
-        x = keras.layers.Concatenate(name="join")(features) if len(features) > 1 else features[0]
-    sizes = tuple(data.features.values())
-    return InputNormalization(sizes, recipe.input.l2_normalize, recipe.input.scale, name="normalize")(x), mask
+        return FrameFeatures(name="frames")(features, inputs["num_frames"])
+    return (keras.layers.Concatenate(name="join")(features) if len(features) > 1 else features[0]), None
+
+
+def _move(settings: MoveSettings, data: DataSchema) -> Move:
+    """The layer that moves videos while training.
+
+    Raises:
+      DataError: the records are frame-level, or the deltas are none of their features.
+    """
+    if data.kind == "frame":
+        raise DataError("input.move is for video-level records, but these are frame-level: leave it out")
+    return Move(settings.deltas, data.features, settings.scale, settings.probability, settings.steps, name="move")
 
 
 def _prepare(layers: list[keras.layers.Layer], recipe: Recipe, train_set: TrainSet) -> None:

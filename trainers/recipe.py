@@ -31,6 +31,15 @@ class Component(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Move(_Section):
+    """What moves videos while training: x + scale * (p - q), before any norm; see `trainers.move`."""
+
+    deltas: str  # file of deltas, of `yt8m-data deltas`
+    scale: float = Field(1.0, ge=0)
+    probability: float = Field(0.8, gt=0, le=1)  # that a draw of a video is moved
+    steps: int | None = Field(None, gt=0)  # training steps that move videos, after which the last ones take them as they are
+
+
 class Input(_Section):
     """What happens to the concatenated features before anything else."""
 
@@ -38,6 +47,7 @@ class Input(_Section):
     scale: float | None = Field(None, gt=0)  # then times this; null is sqrt(D), which makes a value about 1 in size
     adaptive_noise: float | None = Field(None, gt=0)  # times that of Na et al. (2017), eq. 11-12: training only, less for frequent labels
     noise_counts: str | None = None  # stats.json whose label counts set the noise; null counts the training set
+    move: Move | None = None  # by deltas, training only; null leaves videos as they are
 
 
 class Frames(_Section):
@@ -278,7 +288,6 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
 
 
 def _section(sections: list[str], kind: type[BaseModel] = Recipe) -> type[BaseModel]:
-    if sections[:2] == ["training", "distill"]:
-        return Distill
     inside = {"input": Input, "frames": Frames, "training": Training, "data": DataSchema, "published": Published}
-    return inside[sections[0]] if sections else kind
+    nested = {("input", "move"): Move, ("training", "distill"): Distill}
+    return nested.get(tuple(sections)) or (inside[sections[0]] if sections else kind)

@@ -181,6 +181,27 @@ def test_mixed_precision_differs_by_rounding_alone():
     assert 0 < np.abs(p - of_products).max() < 0.02
 
 
+def test_moves_only_train(made_deltas):
+    """Also where videos are moved, the saved model has no file to read; and what is moved is not yet of unit length."""
+    data = DATA.model_copy(update={"features": {"mean_rgb": 12, "mean_audio": 4}})
+    settings = [f"input.move={{deltas: {made_deltas}, scale: 3.0, probability: 1.0}}", "input.scale=1", "head.init_scale=1"]
+    assembly = assemble(load("logistic", settings), data)
+    rng = np.random.default_rng(0)
+    videos = {name: rng.normal(size=(40, size)).astype(np.float32) for name, size in data.features.items()}
+    given = {"features": videos, "labels": np.ones((40, 5), np.float32)}
+    still, moved = (np.array(assembly.trainee(given, training=training)["embedding"]) for training in (False, True))
+    joined = np.concatenate(list(videos.values()), axis=1)
+    np.testing.assert_allclose(still, joined / np.linalg.norm(joined, axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, rtol=1e-5)
+    assert (np.abs(moved - still).max(axis=1) > 0.05).all()
+    assert not [layer for layer in assembly.model.layers if layer.name == "move"]
+
+
+def test_frames_are_not_moved(made_deltas):
+    with pytest.raises(DataError, match=r"input\.move is for video-level records, but these are frame-level: leave it out"):
+        assemble(load("gated_netvlad", [f"input.move.deltas={made_deltas}"]), FRAMES)
+
+
 def test_noise_only_trains():
     settings = ["input.adaptive_noise=50", "head.init_scale=1"]
     assembly = assemble(load("moe", settings), DATA, TrainSet([], 100, [100, 50, 10, 5, 1]))
