@@ -1,12 +1,10 @@
 """Where a pipeline runs: presets of Beam's options, start-up checks, and errors in one sentence."""
 
-import importlib.util
 import logging
 import os
 import pickle
 import re
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,10 +16,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from beam_jobs import progress
+from beam_jobs import doctor, progress
 from yt8m_data.errors import DataError
 
-RUNNERS = {"local": "FnApiRunner", "dataflow": "DataflowRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "prism": "PrismRunner"}
+# Options of Beam that each runner begins with; those of the user come after, and so win.
+PRESETS = {
+    "local": (),
+    "prism": ("--runner=PrismRunner", "--environment_type=LOOPBACK"),
+    "portable": ("--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"),
+    "flink": ("--runner=FlinkRunner",),
+    "spark": ("--runner=SparkRunner",),
+    "dataflow": ("--runner=DataflowRunner",),
+}
 
 _PARALLEL_BYTES = 256 << 20  # below this, starting worker processes takes longer than the job
 
@@ -33,7 +39,7 @@ class Engine:
     """Where to run.
 
     Attributes:
-      runner: a key of RUNNERS.
+      runner: a key of PRESETS.
       workers: local processes; 0 takes one for small inputs and all cores for large ones.
       options: anything else for Beam, verbatim.
     """
@@ -75,8 +81,7 @@ def run(
                     _execute(_local_pipeline(engine, engine.processes(input_bytes)), build, counter, path)
             else:
                 counter = progress.Counter(None)
-                options = PipelineOptions([f"--runner={RUNNERS[engine.runner]}", "--no_save_main_session", *engine.options])
-                _execute(beam.Pipeline(options=options), build, counter, path)
+                _execute(beam.Pipeline(options=PipelineOptions(service_options(engine))), build, counter, path)
         except Exception as error:
             sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
             if sentence is None:
@@ -115,13 +120,18 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
     return beam.Pipeline(runner=FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)), options=options)
 
 
+def service_options(engine: Engine) -> list[str]:
+    """List Beam's options for a runner that is not local: the preset, the Prism binary where one is found, and what the user gave."""
+    prism = doctor.find_prism() if engine.runner == "prism" else None
+    found = [f"--prism_location={prism}"] if prism else []
+    return [*PRESETS[engine.runner], *found, "--no_save_main_session", *engine.options]
+
+
 def _check(engine: Engine) -> None:
     """Say what the runner lacks, before anything starts."""
-    if engine.runner not in RUNNERS:
-        raise DataError(f"there is no runner {engine.runner!r}: choose one of {', '.join(RUNNERS)}")
+    if engine.runner not in PRESETS:
+        raise DataError(f"there is no runner {engine.runner!r}: choose one of {', '.join(PRESETS)}")
     if engine.workers < 0:
         raise DataError(f"{engine.workers} workers are not possible: give 1 or more, or 0 for as many as the input deserves")
-    if engine.runner in ("flink", "spark") and shutil.which("java") is None:
-        raise DataError(f"the runner {engine.runner} needs Java to start Beam's job server: install a JDK, or use --runner local")
-    if engine.runner == "dataflow" and importlib.util.find_spec("apitools") is None:
-        raise DataError("the runner dataflow needs Beam's Google Cloud parts: pip install 'yt8m-data[gcp]'")
+    for sentence in doctor.lacks(engine.runner, engine.options):
+        raise DataError(f"the runner {engine.runner} {sentence}")
