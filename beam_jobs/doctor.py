@@ -1,7 +1,7 @@
 """`yt8m-data doctor`: what is installed, and what each runner still lacks.
 
-Nothing heavy is imported here. What must be imported to be known (FAISS, TensorFlow) is imported by processes of their own, side by side: it
-takes seconds, and a broken driver can end a process.
+Nothing heavy is imported here. What must be imported to be known (FAISS, TensorFlow) is imported by processes of their own, side by side:
+it takes seconds, and a broken driver can end a process.
 """
 
 import importlib.util
@@ -39,8 +39,8 @@ def run() -> dict[str, Any]:
     """Look at this machine.
 
     Returns:
-      `python`, `packages` (name -> version, None where missing), `faiss` and `tensorflow` (None where missing, else what they say of themselves,
-      or an `error`), `java` and `go` (a version or None), and `runners`: for each, sentences on what it lacks, each with its mend.
+      `python`; `packages` (name -> version, None where missing); `faiss` and `tensorflow` (None where missing, else what they tell, or an
+      `error`); `java` and `go` (a version or None); `runners`: for each, sentences on what it lacks, with the mend.
     """
     with ThreadPoolExecutor() as threads:
         probes = {name: threads.submit(_imported, name) for name in _PROBES}

@@ -1,5 +1,6 @@
 """Where a pipeline runs: presets of Beam's options, start-up checks, and errors in one sentence."""
 
+import contextlib
 import logging
 import os
 import pickle
@@ -7,11 +8,13 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
@@ -81,7 +84,8 @@ def run(
                     _execute(_local_pipeline(engine, engine.processes(input_bytes)), build, counter, path)
             else:
                 counter = progress.Counter(None)
-                _execute(beam.Pipeline(options=PipelineOptions(service_options(engine))), build, counter, path)
+                with _quiet_threads():
+                    _execute(beam.Pipeline(options=PipelineOptions(service_options(engine))), build, counter, path)
         except Exception as error:
             sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
             if sentence is None:
@@ -118,6 +122,22 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
         return beam.Pipeline(runner=FnApiRunner(), options=options)
     command = f"{shlex.quote(sys.executable)} -m beam_jobs.worker"
     return beam.Pipeline(runner=FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)), options=options)
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keep Beam's threads from printing a traceback when the runner hangs up at the end; a job that fails raises all the same."""
+    hook = threading.excepthook
+
+    def quiet(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, grpc.RpcError):
+            hook(failed)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
 
 
 def service_options(engine: Engine) -> list[str]:
