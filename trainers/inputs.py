@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainers import classes as class_list
 from trainers.frames import ALL
 from trainers.metrics import check_labels
 from trainers.parse import Batch, labels_of, parser
 from trainers.recipe import DataSchema, Frames
+from yt8m_data import classes as class_list
 from yt8m_data.errors import DataError
 from yt8m_data.schema import sniff
 
@@ -29,7 +29,7 @@ def layout(files: Sequence[str], num_classes: int | None = None, classes: str | 
 
     Args:
       num_classes: of the records; None takes that of the published set whose keys they have.
-      classes: path of a list of classes that narrows the data to them; see `trainers.classes.read`.
+      classes: path of a list of classes that narrows the data to them; see `yt8m_data.classes.read`.
 
     Raises:
       DataError: the shard or the list cannot be read.

@@ -1,12 +1,10 @@
-"""Example and SequenceExample bytes <-> `pyarrow.RecordBatch`.
+"""Example and SequenceExample bytes -> `pyarrow.RecordBatch`, and back (`encoding`).
 
 Decoding walks the records of a block side by side (`wire`), with no Python per value. A record laid out otherwise than every writer in
 use lays it out (unpacked floats, split runs, unknown fields) is legal: the protobuf library re-writes it in that layout first.
 """
 
 import functools
-import struct
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -15,12 +13,13 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from yt8m_data import wire
+from yt8m_data.encoding import encode
 from yt8m_data.errors import BadRecord
 from yt8m_data.proto import Example, SequenceExample
-from yt8m_data.schema import PROVENANCE, Feature, Schema
+from yt8m_data.schema import OTHER, PROVENANCE, SEGMENTS, Feature, Schema
 from yt8m_data.tfrecord import HeadBlock, RecordBlock
 
-_Buffer = bytes | memoryview
+__all__ = ["Decoded", "decode", "decode_heads", "encode"]
 
 
 class Decoded(NamedTuple):
@@ -35,8 +34,9 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
     """Decode a block to the columns of `schema.arrow`, with those of `PROVENANCE` behind them if asked for.
 
     A record without labels has an empty list. One that does not parse, lacks its id or a feature, has a feature of another size, a value
-    that is not finite, or a label outside 0..num_classes-1 is left out and reported in `bad`, behind those of the block itself. The batch
-    shares no memory with the block.
+    that is not finite, or a label outside 0..num_classes-1 is left out and reported in `bad`, behind those of the block itself. So are one
+    whose segment lists do not run parallel, and, where OTHER is among the schema's extras, one with a feature list that has no column: with
+    OTHER nothing that a record says is lost. The batch shares no memory with the block.
     """
     refused = _Refused(block)
     found = _locate(block.data, block.starts, block.ends, schema, provenance)
@@ -49,6 +49,9 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
     columns = [_ids(found, schema, refused), _labels(found, schema, target.field("labels").type, refused)]
     for feature in schema.features:
         columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, target.field(feature.name).type, refused))
+    columns += _segments(found, schema, refused)
+    if OTHER in schema.extras:
+        columns.append(_others(found, schema, refused))
     if provenance:
         columns += [_provenance(found, column, refused) for column in PROVENANCE]
         target = pa.schema([*target, *PROVENANCE])
@@ -80,7 +83,7 @@ def decode_heads(block: HeadBlock, schema: Schema, provenance: bool = False) -> 
         starts[row], context_ends[row] = size, size + len(pieces[-1])
         size += len(pieces[-1])
     contexts = replace(block, data=np.concatenate(pieces) if len(pieces) > 1 else block.data, starts=starts, ends=context_ends)
-    decoded = decode(contexts, replace(schema, kind="video", features=()), provenance)  # a context alone is an Example
+    decoded = decode(contexts, replace(schema, kind="video", features=(), extras=()), provenance)  # a context alone is an Example
     kept = num_frames[np.searchsorted(block.indices, decoded.indices)]
     return decoded._replace(batch=decoded.batch.append_column("num_frames", pa.array(kept, mask=kept < 0)))
 
@@ -132,6 +135,8 @@ class _Found:
     context: dict[bytes, wire.Values]
     odd: np.ndarray
     frames: dict[str, list[np.ndarray | None]] = field(default_factory=dict)  # per record uint8 [frames, size]; None where sizes differ
+    others: list[wire.Spans] = field(default_factory=list)  # entries of the context that have no column
+    other_lists: list[wire.Spans] = field(default_factory=list)  # names of the feature lists that have none
 
     def unusual(self) -> np.ndarray:
         """Mark the records to read the slow way: the odd ones, and those whose frames make no matrix (bool [N])."""
@@ -144,9 +149,12 @@ class _Found:
 def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Schema, provenance: bool) -> _Found:
     odd = np.zeros(len(starts), bool)
     first, first_end, second, second_end = wire.message_parts(data, starts, ends, odd)
-    found = _Found(data, wire.features(data, first, first_end, _keys(schema, provenance), odd), odd)
+    found = _Found(data, {}, odd)
+    carry = OTHER in schema.extras
+    found.context = wire.features(data, first, first_end, _keys(schema, provenance), odd, found.others if carry else None)
     if schema.kind == "frame":
-        lists = wire.feature_lists(data, second, second_end, [feature.name.encode() for feature in schema.features], odd)
+        names = [feature.name.encode() for feature in schema.features]
+        lists = wire.feature_lists(data, second, second_end, names, odd, found.other_lists if carry else None)
         for feature in schema.features:
             runs = zip(*(x.tolist() for x in lists[feature.name.encode()]), strict=True)
             found.frames[feature.name] = [wire.frames(data, start, length, feature.size) for start, length in runs]
@@ -158,11 +166,19 @@ def _keys(schema: Schema, provenance: bool) -> tuple[wire.Key, ...]:
     keys = [wire.Key(schema.id_key.encode(), wire.BYTES), wire.Key(schema.labels_key.encode(), wire.INT64)]
     if schema.kind == "video":
         keys += [wire.Key(feature.name.encode(), wire.FLOAT, 4 * feature.size) for feature in schema.features]
+    for column in SEGMENTS:
+        if column.name in schema.extras:
+            keys.append(wire.Key(column.name.encode(), _kind(column)))
     if provenance:
         for column in PROVENANCE:
             is_text = pa.types.is_binary(column.type)
             keys.append(wire.Key(column.name.encode(), *((wire.BYTES,) if is_text else (wire.FLOAT, 4))))
     return tuple(keys)
+
+
+def _kind(column: pa.Field) -> int:
+    """The kind of the values of a list column."""
+    return wire.FLOAT if pa.types.is_float32(column.type.value_type) else wire.INT64
 
 
 def _rewrite(block: RecordBlock, schema: Schema, odd: np.ndarray, refused: _Refused) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -204,20 +220,82 @@ def _ids(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
 
 def _labels(found: _Found, schema: Schema, column: pa.DataType, refused: _Refused) -> pa.Array:
     """The label lists, list<int32>; empty where a record has none."""
-    lists = found.context[schema.labels_key.encode()]
-    not_integers = f"{schema.labels_key!r} is not a list of integers"
+    values, counts = _integers(found, schema.labels_key, refused)
+    _check_labels(values, counts, "label", schema, refused)
+    return pa.ListArray.from_arrays(_offsets(counts), values.astype(np.int32), type=column)
+
+
+def _integers(found: _Found, key: str, refused: _Refused) -> tuple[np.ndarray, np.ndarray]:
+    """The lists of integers of a key behind one another, int64, and how many each record has (0 where it is refused)."""
+    lists, not_integers = found.context[key.encode()], f"{key!r} is not a list of integers"
     refused.add((lists.kind != wire.INT64) & (lists.kind != 0), "label", not_integers)
     lengths = np.where(refused.rows, 0, lists.lengths)
     values, counts, malformed = wire.varints(wire.concatenate(found.data, lists.starts, lengths), lengths)
     if malformed.any():  # a run that does not end spoils the one behind it: leave it out and read the others again
         refused.add(malformed, "label", not_integers)
-        return _labels(found, schema, column, refused)
+        return _integers(found, key, refused)
+    return values, counts
+
+
+def _check_labels(values: np.ndarray, counts: np.ndarray, name: str, schema: Schema, refused: _Refused) -> None:
     outside = np.flatnonzero(values.view(np.uint64) >= schema.num_classes)  # a negative one is huge as well
     for place in outside.tolist():
         row = int(np.searchsorted(np.cumsum(counts), place, side="right"))
-        reason = f"label {values[place]} is outside 0..{schema.num_classes - 1}; --num-classes gives the true number of classes"
+        reason = f"{name} {values[place]} is outside 0..{schema.num_classes - 1}; --num-classes gives the true number of classes"
         refused.add_row(row, "label", reason)
-    return pa.ListArray.from_arrays(_offsets(counts), values.astype(np.int32), type=column)
+
+
+def _segments(found: _Found, schema: Schema, refused: _Refused) -> list[pa.Array]:
+    """The columns of SEGMENTS among the extras, null where a record has none; all lists of a record must have as many values."""
+    columns: list[pa.Array] = []
+    length_of_first = None
+    for column in SEGMENTS:
+        if column.name not in schema.extras:
+            continue
+        if _kind(column) == wire.INT64:
+            values, counts = _integers(found, column.name, refused)
+            if column.name == "segment_labels":
+                _check_labels(values, counts, "segment label", schema, refused)
+        else:
+            values, counts = _floats(found, column.name, refused)
+        length_of_first = counts if length_of_first is None else length_of_first
+        refused.add(counts != length_of_first, "size", f"{column.name!r} has not as many values as the segment lists before it")
+        absent = found.context[column.name.encode()].kind == 0
+        columns.append(pa.ListArray.from_arrays(_offsets(counts), values, type=column.type, mask=pa.array(absent)))
+    return columns
+
+
+def _floats(found: _Found, key: str, refused: _Refused) -> tuple[np.ndarray, np.ndarray]:
+    """The lists of floats of a key behind one another, float32, and how many each record has (0 where it is refused)."""
+    lists = found.context[key.encode()]
+    wrong = ((lists.kind != wire.FLOAT) & (lists.kind != 0)) | (lists.lengths % 4 != 0)
+    refused.add(wrong, "size", f"{key!r} is not a list of floats")
+    lengths = np.where(refused.rows, 0, lists.lengths)
+    values, counts = wire.concatenate(found.data, lists.starts, lengths).view("<f4"), lengths // 4
+    infinite = np.zeros(len(counts), bool)
+    infinite[np.repeat(np.arange(len(counts)), counts)[~np.isfinite(values)]] = True
+    refused.add(infinite, "not finite", f"{key!r} has a value that is not finite")
+    return values, counts
+
+
+def _others(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
+    """The column OTHER: the entries of the context that have no column, one behind the other; null where there are none."""
+    texts: dict[int, bytes] = {}
+    for rows, starts, ends in found.others:
+        for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            texts[row] = texts.get(row, b"") + found.data[start:end].tobytes()
+    prefixes = wire.Prefixes(b"\x0a")
+    for row, text in texts.items():
+        try:
+            Example.FromString(prefixes[len(text)] + text)
+        except DecodeError:
+            refused.add_row(row, "parse", "one of its further keys holds no tf.Feature")
+    for rows, starts, ends in found.other_lists:
+        for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            name = found.data[start:end].tobytes().decode(errors="backslashreplace")
+            known = ", ".join(repr(feature.name) for feature in schema.features)
+            refused.add_row(row, "parse", f"it has the feature list {name!r}, and the first records have {known} only")
+    return pa.array([texts.get(row) for row in range(len(refused.rows))], pa.binary())
 
 
 def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:
@@ -276,87 +354,3 @@ def _binary(data: np.ndarray, values: wire.Values, absent: np.ndarray, nullable:
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-
-
-def encode(batch: pa.RecordBatch, schema: Schema) -> list[bytes]:
-    """Encode the rows of a batch with the columns of `schema.arrow` (and those of `PROVENANCE`, if it has them).
-
-    The bytes are those of the protobuf library's deterministic serialisation: keys in ascending order. A null in a provenance column
-    leaves its key out.
-    """
-    count = batch.num_rows
-    entries: dict[str, Sequence[_Buffer]] = {schema.id_key: _encode_strings(batch.column("id"), schema.id_key)}
-    entries[schema.labels_key] = _encode_labels(batch.column("labels"), schema.labels_key)
-    for column in PROVENANCE.names:
-        if column in batch.schema.names:
-            values = batch.column(column)
-            entries[column] = _encode_numbers(values, column) if values.type == pa.float32() else _encode_strings(values, column)
-    lists: dict[str, Sequence[_Buffer]] = {}
-    for feature in schema.features:
-        if schema.kind == "video":
-            entries[feature.name] = _encode_vectors(batch.column(feature.name), feature)
-        else:
-            lists[feature.name] = _encode_frames(batch.column(feature.name), feature)
-    contexts = _encode_messages(entries, b"\x0a", count)
-    if schema.kind == "video":
-        return contexts
-    return [context + frames for context, frames in zip(contexts, _encode_messages(lists, b"\x12", count), strict=True)]
-
-
-def _encode_messages(entries: dict[str, Sequence[_Buffer]], tag: bytes, count: int) -> list[bytes]:
-    """Join the map entries of each row, in the order of their keys, to one field."""
-    columns = [entries[key] for key in sorted(entries)]
-    prefixes = wire.Prefixes(tag)
-    records = []
-    for row in range(count):
-        parts = [column[row] for column in columns]
-        records.append(b"".join([prefixes[sum(map(len, parts))], *parts]))
-    return records
-
-
-def _encode_strings(column: pa.Array, key: str) -> list[bytes]:
-    prefixes = wire.entry_prefixes(key.encode(), b"\x0a", b"\x0a")
-    return [b"" if value is None else prefixes[len(value)] + value for value in column.to_pylist()]
-
-
-def _encode_numbers(column: pa.Array, key: str) -> list[bytes]:
-    prefix = wire.entry_prefixes(key.encode(), b"\x12", b"\x0a")[4]
-    return [b"" if value is None else prefix + struct.pack("<f", value) for value in column.to_pylist()]
-
-
-def _encode_labels(column: pa.ListArray, key: str) -> list[bytes]:
-    prefixes, empty = wire.entry_prefixes(key.encode(), b"\x1a", b"\x0a"), wire.entry_prefixes(key.encode(), b"\x1a")[0]
-    values = [_label_bytes(label) for label in column.flatten().to_pylist()]
-    ends = np.cumsum(column.value_lengths().to_numpy()).tolist()
-    encoded = []
-    for start, end in zip([0, *ends], ends, strict=False):
-        payload = b"".join(values[start:end])
-        encoded.append(prefixes[len(payload)] + payload if payload else empty)
-    return encoded
-
-
-@functools.cache
-def _label_bytes(label: int) -> bytes:
-    return wire.encode_varint(label)
-
-
-def _encode_vectors(column: pa.FixedSizeListArray, feature: Feature) -> list[memoryview]:
-    prefix = np.frombuffer(wire.entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size], np.uint8)
-    vectors = column.flatten().to_numpy().astype("<f4", copy=False).view(np.uint8).reshape(-1, 4 * feature.size)
-    entries = np.hstack([np.broadcast_to(prefix, (len(vectors), len(prefix))), vectors])
-    data, size = entries.reshape(-1).data, entries.shape[1]
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
-def _encode_frames(column: pa.ListArray, feature: Feature) -> list[bytes]:
-    header = np.frombuffer(wire.frame_header(feature.size), np.uint8)
-    frames = column.flatten()
-    codes = np.frombuffer(frames.buffers()[1], np.uint8)[frames.offset * feature.size :][: len(frames) * feature.size]
-    matrix = np.hstack([np.broadcast_to(header, (len(frames), len(header))), codes.reshape(-1, feature.size)])
-    prefixes = wire.entry_prefixes(feature.name.encode())
-    encoded, at = [], 0
-    for count in column.value_lengths().to_pylist():
-        payload = matrix[at : at + count].tobytes()
-        encoded.append(prefixes[len(payload)] + payload)
-        at += count
-    return encoded

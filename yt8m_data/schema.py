@@ -18,6 +18,17 @@ PROVENANCE = pa.schema(
     [("aug_method", pa.binary()), ("aug_base", pa.binary()), ("aug_neighbor", pa.binary()), ("aug_lambda", pa.float32())]
 )  # what stands beside a synthetic record; null on a real one
 
+SEGMENTS = pa.schema(
+    [
+        ("segment_start_times", pa.list_(pa.int64())),
+        ("segment_end_times", pa.list_(pa.int64())),
+        ("segment_labels", pa.list_(pa.int64())),
+        ("segment_scores", pa.list_(pa.float32())),
+    ]
+)  # of the 2019 release: one value for each rated pair of segment and class, in parallel lists; null where a record has none
+
+OTHER = "other_features"  # column: all else in a record's context, as a serialised tf.train.Features, binary; null where there is nothing
+
 ORDER = "order"  # column: the record's place in the sorted input, file << 32 | index, int64
 
 
@@ -38,6 +49,7 @@ class Schema:
       id_key, labels_key: the keys of the video's id and of its class numbers.
       features: the widest first, which is the visual one in YouTube-8M.
       num_classes: labels are 0..num_classes-1.
+      extras: names of further columns to carry along: those of SEGMENTS that the records have, and OTHER for what has no column.
     """
 
     kind: Literal["video", "frame"]
@@ -45,13 +57,16 @@ class Schema:
     labels_key: str
     features: tuple[Feature, ...]
     num_classes: int
+    extras: tuple[str, ...] = ()
 
     @property
     def arrow(self) -> pa.Schema:
-        """The columns of a record batch: `id` binary, `labels` list<int32>, and one column per feature."""
+        """The columns of a record batch: `id` binary, `labels` list<int32>, one column per feature, and the extras."""
         columns = [pa.field("id", pa.binary(), nullable=False), pa.field("labels", pa.list_(pa.int32()), nullable=False)]
         for feature in self.features:
             columns.append(pa.field(feature.name, self._column(feature), nullable=False))
+        for name in self.extras:
+            columns.append(pa.field(name, pa.binary()) if name == OTHER else SEGMENTS.field(name))
         return pa.schema(columns)
 
     def _column(self, feature: Feature) -> pa.DataType:
@@ -61,15 +76,17 @@ class Schema:
 
     def __str__(self) -> str:
         features = ", ".join(f"{f.name}[{f.size}]" for f in self.features)
-        return f"{self.kind}-level records: id key {self.id_key!r}, labels key {self.labels_key!r}, {features}, {self.num_classes} classes"
+        segments = ", segments" if set(SEGMENTS.names) & set(self.extras) else ""
+        keys = f"id key {self.id_key!r}, labels key {self.labels_key!r}"
+        return f"{self.kind}-level records: {keys}, {features}{segments}, {self.num_classes} classes"
 
 
-def sniff(path: str, num_classes: int | None = None) -> Schema:
+def sniff(path: str, num_classes: int | None = None, extras: bool = False) -> Schema:
     """Read the schema off the first records of a shard.
 
     A feature is a float list of more than one value (video level) or a feature list of byte strings (frame level). Where `num_classes`
     is not given it is that of the manifest beside the shard, or of the published set which has such keys: 3862 (2018), 4716 (2017,
-    `video_id`), 527 (AudioSet).
+    `video_id`), 527 (AudioSet). With `extras` the schema carries along whatever else the records hold.
 
     Raises:
       DataError: the file is empty, no TFRecord file, or its records have no id or no features.
@@ -87,14 +104,16 @@ def sniff(path: str, num_classes: int | None = None) -> Schema:
         found = [(key, len(value[0])) for key, value in lists if value]
     else:
         values = [(e.key, len(e.value.float_list.value)) for m in messages for e in m.context.feature]
-        found = [(key, size) for key, size in values if size > 1]
+        found = [(key, size) for key, size in values if size > 1 and key not in SEGMENTS.names]
     for key, size in found:
         sizes.setdefault(key, []).append(size)
     if not sizes:
         raise DataError(f"{path}: the first records have no features but {_listed(keys)}: is it a YouTube-8M shard?")
     usual = {key: statistics.mode(seen) for key, seen in sizes.items()}  # one bad record among them does not mislead
-    features = tuple(Feature(name, size) for name, size in sorted(usual.items(), key=lambda item: (-item[1], item[0])))
-    return Schema(kind, id_key, "labels", features, num_classes or _known_classes(path, id_key, features))
+    ordered = sorted(usual.items(), key=lambda item: (-item[1], not item[0].startswith("mean_"), item[0]))  # means before other moments
+    features = tuple(Feature(name, size) for name, size in ordered)
+    carried = (*(name for name in SEGMENTS.names if name in keys), OTHER) if extras else ()
+    return Schema(kind, id_key, "labels", features, num_classes or _known_classes(path, id_key, features), carried)
 
 
 def _first_messages(path: str) -> list:

@@ -73,10 +73,16 @@ def message_parts(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, odd:
     return first, first_end, np.where(alone, first_end, second), ends
 
 
-def features(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: tuple[Key, ...], odd: np.ndarray) -> dict[bytes, Values]:
+Spans = tuple[np.ndarray, np.ndarray, np.ndarray]  # numbers of messages, and where some part of each starts and ends: int64 [M] each
+
+
+def features(
+    buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: tuple[Key, ...], odd: np.ndarray, others: list[Spans] | None = None
+) -> dict[bytes, Values]:
     """Find the values of `keys` in N `Features` messages, `buffer[starts[i]:ends[i]]`; mark what is laid out otherwise in `odd` (bool [N]).
 
     The maps are walked side by side: the first entry of each, then the second of each, and so on. The last entry of a key counts.
+    Where the entries of other keys lie is appended to `others`, if given, whatever they hold.
     """
     book, count = _header_book(keys), len(starts)
     kinds, places, lengths = (np.zeros((len(keys) + 1) * count, dtype) for dtype in (np.uint8, np.int64, np.int64))  # + 1: other keys
@@ -93,6 +99,8 @@ def features(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: tup
             odd[rows[rest[strange]]] = True
         at = key * count + rows
         kinds[at], places[at], lengths[at] = kind, start, length
+        if others is not None and (other := np.flatnonzero(key == len(keys))).size:
+            others.append((rows[other], pos[other], end[other]))
         more = end < limit
         rows, pos, limit = rows[more], end[more], limit[more]
     columns = (x.reshape(len(keys) + 1, count) for x in (kinds, places, lengths))
@@ -100,9 +108,12 @@ def features(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: tup
 
 
 def feature_lists(
-    buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: list[bytes], odd: np.ndarray
+    buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, keys: list[bytes], odd: np.ndarray, others: list[Spans] | None = None
 ) -> dict[bytes, tuple[np.ndarray, np.ndarray]]:
-    """Find the `FeatureList` messages of `keys` in N `FeatureLists` messages: starts and lengths, int64 [N]; length 0 where absent."""
+    """Find the `FeatureList` messages of `keys` in N `FeatureLists` messages: starts and lengths, int64 [N]; length 0 where absent.
+
+    Where the keys of lists of other keys lie, unless these are empty, is appended to `others`, if given.
+    """
     count = len(starts)
     found = {key: (np.zeros(count, np.int64), np.zeros(count, np.int64)) for key in keys}
     rows = np.flatnonzero((starts < ends) & ~odd)
@@ -110,9 +121,13 @@ def feature_lists(
     while rows.size:
         key, key_end, value, end, strange = _entry(buffer, pos, limit)
         odd[rows[strange]] = True
+        known = strange | (value == end)
         for number, match in _matches(buffer, key, key_end - key, keys):
             at, length = found[keys[number]]
             at[rows[match]], length[rows[match]] = value[match], (end - value)[match]
+            known[match] = True
+        if others is not None and (other := np.flatnonzero(~known)).size:
+            others.append((rows[other], key[other], key_end[other]))
         more = end < limit
         rows, pos, limit = rows[more], end[more], limit[more]
     return found

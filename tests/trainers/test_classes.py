@@ -1,68 +1,12 @@
-import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers import classes
-from yt8m_data.errors import DataError
-
-
-@pytest.fixture
-def written(tmp_path):
-    def write(text: str) -> str:
-        path = tmp_path / "list.csv"
-        path.write_text(text)
-        return str(path)
-
-    return write
 
 
 def rows(labels, listed):
     return classes.rows(tf.ragged.constant(labels, tf.int64), listed).to_list()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        'Index,KnowledgeGraphId,Name,PositiveSegmentCount,TotalSegmentCount\n7,/m/1,Car,10,20\n3,/m/2,"Dance, ballet",5,9\n12,/m/3,,1,2\n',
-        "Name,Index\nCar,7\nDance,3\nZoo,12\n",
-        "Index\n7\n3\n12\n",
-        "7\n3\n12",
-        "7\r\n\r\n3\r\n 12 \r\n\r\n",
-        "\ufeffIndex\n7\n3\n12\n",
-    ],
-)
-def test_reads_a_vocabulary_and_a_plain_list(text, written):
-    assert classes.read(written(text), 13) == (7, 3, 12)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("7\n3\n7\n", "has 7 twice: leave one out"),
-        ("7\n007\n", "has 7 twice"),
-        ("7\n20\n", "has 20, but the records' classes end at 19: leave it out"),
-        ("7\n-1\n", "has '-1' for an id: give a CSV with a column 'Index', or one number a line"),
-        ("7\nCar\n", "has 'Car' for an id"),
-        ("7\n1²\n", "has '1²' for an id"),
-        ("Index,Name\n7,Car\n,Zoo\n", "has '' for an id"),
-        ("Name,Index\nCar,7\nZoo\n", "has '' for an id"),
-        ("id,name\n7,Car\n", "has 'id' for an id"),
-        ("", "is empty: give one id a line"),
-        ("Index,Name\n", "is empty"),
-    ],
-)
-def test_wrong_lists(text, message, written):
-    with pytest.raises(DataError, match=message):
-        classes.read(written(text), 20)
-
-
-def test_no_list(tmp_path):
-    with pytest.raises(DataError, match=r"missing.csv cannot be read: .*No such file"):
-        classes.read(str(tmp_path / "missing.csv"), 20)
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\n")
-    with pytest.raises(DataError, match="cannot be read"):
-        classes.read(str(tmp_path / "binary"), 20)
 
 
 def test_rows():

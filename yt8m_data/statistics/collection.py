@@ -196,7 +196,8 @@ def load(path: str | Path) -> Statistics:
     if header["format"] != FORMAT:
         raise DataError(f"{path} has format {header['format']}, and this version writes {FORMAT}: run stats again")
     fields = header["schema"]
-    schema = Schema(**fields | {"features": tuple(Feature(**feature) for feature in fields["features"])})
+    tuples = {"features": tuple(Feature(**feature) for feature in fields["features"]), "extras": tuple(fields.get("extras", ()))}
+    schema = Schema(**fields | tuples)
     statistics = Statistics(schema, [_known(name, schema, settings, path) for name, settings in header["accumulators"].items()])
     statistics.states, statistics.reading = states, Reading(**header["reading"])
     return statistics
