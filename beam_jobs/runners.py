@@ -9,17 +9,19 @@ import shlex
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs import doctor, progress
+from yt8m_data import storage
 from yt8m_data.errors import DataError
 
 # Options of Beam that each runner begins with; those of the user come after, and so win.
@@ -77,7 +79,7 @@ def run(
     _check(engine)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised, below
     with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
-        path = os.path.join(folder, "result")
+        path = storage.to_path(_temporary_folder(engine) or folder) / f"yt8m-result-{uuid.uuid4().hex}"
         try:
             if engine.runner == "local":
                 with progress.shown(description, total) as counter:
@@ -91,24 +93,32 @@ def run(
             if sentence is None:
                 raise
             raise DataError(sentence[1]) from None
-        if not os.path.exists(path):
+        if not path.exists():
             raise DataError("the pipeline ended and no result arrived, so Beam lost it on the way: run it again")
-        with open(path, "rb") as stream:
-            result = pickle.load(stream)  # written by our own worker, a moment ago
+        result = pickle.loads(path.read_bytes())  # written by our own worker, a moment ago
+        path.unlink()
     if counter.total not in (None, accounted(result)):
         raise DataError(f"{counter.total} records were read and {accounted(result)} arrived, so Beam lost some on the way: run it again")
     return result
 
 
+def _temporary_folder(engine: Engine) -> str | None:
+    """Return where workers leave the result: in Beam's --temp_location; without it they must see this machine's disk."""
+    if engine.runner == "local":
+        return None
+    found: str | None = PipelineOptions(service_options(engine)).view_as(GoogleCloudOptions).temp_location
+    return found
+
+
 def _execute(
-    pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], Any], counter: progress.Counter, path: str
+    pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], Any], counter: progress.Counter, path: storage.OnePath
 ) -> None:
-    build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, path)
+    build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, str(path))
     pipeline.run().wait_until_finish()
 
 
 def _hand_back(value: Any, path: str) -> None:
-    with open(path, "wb") as stream:
+    with storage.atomic_write(path) as stream:
         pickle.dump(value, stream)
 
 
