@@ -76,6 +76,9 @@ _ENGINE = _options(
     ),
     click.option("--workers", type=int, default=0, help="Local processes.  [default: 1, or all cores for large inputs]"),
 )
+_MEMORY = click.option(
+    "--memory-budget", metavar="BYTES", help="Records that all processes may hold at a time, as in 2GB.  [default: half of the memory]"
+)
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an earlier output.")
 _STATS_OUT = click.option(
     "--out", type=click.Path(), required=True, help="Folder for stats.json, its tables and matrices, and report.html."
@@ -282,17 +285,111 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
 
 @yt8m_data.command()
 @click.argument("patterns", nargs=-1, required=True)
+@click.argument("out", type=click.Path())
+@click.option("--num-shards", type=click.IntRange(1), help="Shards to write, of all splits together.  [default: as many as are read]")
+@click.option("--shard-bytes", metavar="BYTES", help="Write as many shards as have about this size each before compression, as in 200MB.")
+@click.option("--split", "fractions", multiple=True, metavar="NAME=FRACTION", help="Part the videos by a hash of their ids; repeatable.")
+@click.option(
+    "--split-by-name",
+    multiple=True,
+    metavar="NAME=PATTERN",
+    help="Part the videos by the file names of their shards, as in heldout='validate???5*'; the others go to --name; repeatable.",
+)
+@click.option(
+    "--classes", type=click.Path(), help="CSV with Index, or one id a line: keep videos of these classes, numbered by their rows."
+)
+@click.option("--format", type=click.Choice(["tfrecord", "parquet", "arrow"]), default="tfrecord", show_default=True)
+@click.option("--compress", type=click.Choice(["none", "gzip"]), default="none", show_default=True)
+@click.option("--name", default="train", show_default=True, help="Start of the shards' names, and name of the split that has the rest.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order, and of splits by id.")
+@_MEMORY
+@_VOCABULARY
+@_INPUT
+@_ENGINE
+@_OVERWRITE
+@click.pass_context
+def shard(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: Any) -> None:
+    """Write the records of any kind anew into OUT, globally shuffled: other shards, splits, classes or format.
+
+    The same command resumes where it was killed.
+    """
+    from beam_jobs import shard as job
+    from yt8m_data import classes, memory, splits
+    from yt8m_data.report import text
+    from yt8m_data.shard_file import Form
+
+    if options["num_shards"] and options["shard_bytes"]:
+        raise DataError("--num-shards and --shard-bytes exclude one another: give the number of shards or their size")
+    source, _ = _open(patterns, options["vocabulary"], options, extras=True)
+    request = job.Request(
+        folder=out,
+        splits=splits.parse(options["name"], options["fractions"], options["split_by_name"]),
+        num_shards=options["num_shards"] or 0,
+        shard_bytes=memory.parse_bytes(options["shard_bytes"]) if options["shard_bytes"] else 0,
+        classes=classes.read(options["classes"], source.schema.num_classes) if options["classes"] else None,
+        form=Form(options["format"], options["compress"]),
+        memory=_memory(options["memory_budget"]),
+        seed=options["seed"],
+        overwrite=options["overwrite"],
+    )
+    result = job.run(source, request, _engine(ctx, options))
+    if result.found:
+        click.echo(result.found, err=True)
+    click.echo(text.resharding(result.manifest))
+
+
+@yt8m_data.command()
+@click.argument("patterns", nargs=-1, required=True)
+@click.argument("out", type=click.Path())
+@click.option(
+    "--moment",
+    "moments",
+    multiple=True,
+    type=click.Choice(["std", "max", "top5"]),
+    help="A feature beside the mean: standard deviation, maximum, or mean of the five largest values; repeatable.",
+)
+@click.option("--name", default="train", show_default=True, help="Start of the shards' names.")
+@_INPUT
+@_ENGINE
+@_OVERWRITE
+@click.pass_context
+def pool(ctx: click.Context, patterns: tuple[str, ...], out: str, moments: tuple[str, ...], name: str, **options: Any) -> None:
+    """Pool the frames of frame-level shards: for each a video-level one in OUT, with mean_rgb, mean_audio and so on.
+
+    The same command resumes where it was killed.
+    """
+    from beam_jobs import pool as job
+    from yt8m_data.report import text
+
+    source, _ = _open(patterns, None, options, extras=True)
+    chosen = ("mean", *dict.fromkeys(moments))
+    click.echo(text.resharding(job.run(source, out, chosen, name, _engine(ctx, options), options["overwrite"])))
+
+
+@yt8m_data.command()
+@click.argument("patterns", nargs=-1, required=True)
 @click.option(
     "--num-classes", type=click.IntRange(1), help="Number of classes.  [default: that of the data set whose keys the records have]"
 )
+@click.option("--max-frames", type=click.IntRange(1), default=300, show_default=True, help="Frames that a video may have.")
+@click.option("--out", type=click.Path(), help="File for the report as well.")
 @_ENGINE
 @click.pass_context
-def validate(ctx: click.Context, patterns: tuple[str, ...], num_classes: int | None, **options: Any) -> None:
-    """Check every record and print what was found as JSON; exit status 1 if anything was."""
+def validate(
+    ctx: click.Context, patterns: tuple[str, ...], num_classes: int | None, max_frames: int, out: str | None, **options: Any
+) -> None:
+    """Check every record and print what was found as JSON; exit status 1 if anything was.
+
+    Checked are checksums, keys, sizes, labels, finite values, numbers of frames, and that no id comes twice.
+    """
     from beam_jobs import inputs
     from beam_jobs import validate as job
+    from yt8m_data import shards
 
-    result = job.run(inputs.open_input(patterns, num_classes, skip_bad=True, max_bad_fraction=1), _engine(ctx, options))
+    source = inputs.open_input(patterns, num_classes, skip_bad=True, max_bad_fraction=1, extras=True)
+    result = job.run(source, _engine(ctx, options), max_frames)
+    if out:
+        shards.write_json(out, result)
     click.echo(json.dumps(result, indent=2))
     ctx.exit(0 if result["ok"] else 1)
 
@@ -403,14 +500,23 @@ def predict(run: str, data: Sequence[str], out: str, top_k: int) -> None:
     click.echo(f"{job.predict(run, data, out, top_k)} videos in {out}", err=True)
 
 
-def _open(patterns: Sequence[str], vocabulary: str | None, options: dict[str, Any]) -> tuple[Any, dict[int, str] | None]:
+def _memory(budget: str | None) -> int:
+    """The memory budget in bytes."""
+    from yt8m_data import memory
+
+    return memory.parse_bytes(budget) if budget else memory.available() // 2
+
+
+def _open(
+    patterns: Sequence[str], vocabulary: str | None, options: dict[str, Any], extras: bool = False
+) -> tuple[Any, dict[int, str] | None]:
     """Open the input and the vocabulary; say what the records hold."""
     from beam_jobs import inputs
     from yt8m_data import vocabulary as vocabularies
 
     names = vocabularies.read(vocabulary) if vocabulary else None
     classes = options["num_classes"] or (len(names) if names else None)
-    source = inputs.open_input(patterns, classes, options["on_bad_record"] == "skip", options["max_bad_fraction"])
+    source = inputs.open_input(patterns, classes, options["on_bad_record"] == "skip", options["max_bad_fraction"], extras)
     click.echo(f"{len(source.files)} files of {source.schema}", err=True)
     return source, names
 

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from yt8m_data import gzipped, shards, storage, tfrecord
 from yt8m_data import schema as schemas
-from yt8m_data import shards, storage, tfrecord
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import Schema
 
@@ -36,7 +36,8 @@ class Input:
         first = next(path for path in self.files if storage.size(path))
         with storage.open_read(first) as stream:
             block = next(tfrecord.read(stream, first))
-            return round(self.bytes * len(block) / len(block.data)) if len(block) else None
+            size = sum(map(gzipped.content_bytes, self.files))
+            return round(size * len(block) / len(block.data)) if len(block) else None
 
     def check_bad(self, bad: Sequence[BadRecord], good: int) -> None:
         """Refuse a rotten input.
@@ -50,8 +51,14 @@ class Input:
             raise DataError(f"{len(bad)} of {total} records are bad, more than {limit} allows; the first is {min(bad)}")
 
 
-def open_input(patterns: Sequence[str], num_classes: int | None = None, skip_bad: bool = False, max_bad_fraction: float = 0.001) -> Input:
-    """Find the files and read the schema off the first one that has records.
+def open_input(
+    patterns: Sequence[str],
+    num_classes: int | None = None,
+    skip_bad: bool = False,
+    max_bad_fraction: float = 0.001,
+    extras: bool = False,
+) -> Input:
+    """Find the files and read the schema off the first one that has records, with `extras` for all that they hold.
 
     Raises:
       DataError: a pattern matches nothing, or the records are none that we know.
@@ -60,12 +67,12 @@ def open_input(patterns: Sequence[str], num_classes: int | None = None, skip_bad
     filled = [path for path in files if storage.size(path)]
     if not filled:
         raise DataError(f"all {len(files)} files that match are empty, such as {files[0]}")
-    return Input(files, _sniff(filled, num_classes, skip_bad), skip_bad, max_bad_fraction)
+    return Input(files, _sniff(filled, num_classes, skip_bad, extras), skip_bad, max_bad_fraction)
 
 
-def _sniff(files: list[str], num_classes: int | None, skip_bad: bool) -> Schema:
+def _sniff(files: list[str], num_classes: int | None, skip_bad: bool, extras: bool) -> Schema:
     """Read the schema off the first file; off the first readable one, where bad records are passed over."""
     for path in files[:-1] if skip_bad else []:
         with contextlib.suppress(DataError):
-            return schemas.sniff(path, num_classes)
-    return schemas.sniff(files[-1] if skip_bad else files[0], num_classes)
+            return schemas.sniff(path, num_classes, extras)
+    return schemas.sniff(files[-1] if skip_bad else files[0], num_classes, extras)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import google_crc32c
 import numpy as np
 import pyarrow as pa
 
@@ -15,9 +14,8 @@ from beam_jobs.progress import Counter
 from yt8m_data import codec, shards, storage, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
+from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
 from yt8m_data.statistics import Accumulator, Reading, Statistics
-
-WRITE_ROWS = 512  # records encoded at a time
 
 BAD, READING = "bad", "reading"
 
@@ -76,8 +74,14 @@ class _ReadShard(beam.DoFn):
 
     def _scan(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
         with tfrecord.open_source(path) as source:
-            for block in tfrecord.scan(source, gap_bytes=source.gap_bytes, window_bytes=source.window_bytes):
-                yield codec.decode_heads(block, self.schema, self.augmentable), block.bytes_read
+            if not tfrecord.is_gzip(source.read(tfrecord.PROBE_BYTES, 0)):
+                for block in tfrecord.scan(source, gap_bytes=source.gap_bytes, window_bytes=source.window_bytes):
+                    yield codec.decode_heads(block, self.schema, self.augmentable), block.bytes_read
+                return
+        names = [feature.name for feature in self.schema.features]
+        for decoded, size in self._read(path):  # nothing can be passed over in a gzip file
+            lengths = decoded.batch.column(names[0]).value_lengths()
+            yield decoded._replace(batch=decoded.batch.drop_columns(names).append_column("num_frames", lengths)), size
 
 
 def split_batch(batch: pa.RecordBatch, partitions: np.ndarray, rows: np.ndarray | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -94,7 +98,9 @@ def split_batch(batch: pa.RecordBatch, partitions: np.ndarray, rows: np.ndarray 
 class Layout(NamedTuple):
     """Where rows go in an output of `num_shards` shards: the shard, by the upper bits of a hash of the id, and the order within it.
 
-    `num_partitions` groups neighbouring shards, so that a shuffle moves few, large batches.
+    A shuffle moves `num_partitions` partitions, ranges of that hash. There are fewer of them than shards, each with neighbouring shards, so
+    that large batches move; or a multiple, so that a part of a shard fits into memory. A task writes what stands in both: the shards of a
+    partition, or one shard from its partitions.
     """
 
     folder: str
@@ -102,6 +108,12 @@ class Layout(NamedTuple):
     num_shards: int
     num_partitions: int
     seed: int
+    form: Form = TFRECORD
+
+    @property
+    def num_tasks(self) -> int:
+        """The number of tasks."""
+        return min(self.num_shards, self.num_partitions)
 
     def hashes(self, ids: list[bytes]) -> np.ndarray:
         """Hash ids to uint64 [N]; the output is sorted by it."""
@@ -113,15 +125,56 @@ class Layout(NamedTuple):
 
     def partition(self, ids: list[bytes]) -> np.ndarray:
         """Return the partition of each id, int64 [N]."""
+        if self.num_partitions > self.num_shards:
+            return self._replace(num_shards=self.num_partitions).shard(self.hashes(ids))
         return self.shard(self.hashes(ids)) * self.num_partitions // self.num_shards
 
-    def shards_of(self, partition: int) -> list[int]:
-        """List the shards of a partition."""
-        return [s for s in range(self.num_shards) if s * self.num_partitions // self.num_shards == partition]
+    def shards_of(self, task: int) -> list[int]:
+        """List the shards of a task."""
+        return [s for s in range(self.num_shards) if s * self.num_tasks // self.num_shards == task]
+
+    def partitions_of(self, task: int) -> list[int]:
+        """List the partitions of a task."""
+        parts = self.num_partitions // self.num_tasks
+        return list(range(task * parts, (task + 1) * parts))
 
     def path(self, shard: int) -> str:
         """Return the path of a shard."""
-        return os.path.join(self.folder, shards.shard_name(self.name, shard, self.num_shards))
+        return os.path.join(self.folder, shards.shard_name(self.name, shard, self.num_shards, self.form.suffix))
+
+    def ordered(self, task: int, parts: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+        """Put the rows of a task in order: each of its shards, with batches of its rows, to be taken before the next shard.
+
+        Args:
+          task: the task.
+          parts: the rows of each of its partitions, in the order of these.
+          schema: what the records hold.
+
+        Raises:
+          DataError: an id comes twice.
+        """
+        pieces = itertools.chain.from_iterable(self._sorted(part, rows_at_a_time(schema)) for part in parts)
+        pending = next(pieces, None)
+
+        def of(shard: int) -> Iterator[pa.RecordBatch]:
+            nonlocal pending
+            while pending is not None and pending[0] == shard:
+                yield pending[1]
+                pending = next(pieces, None)
+
+        for shard in self.shards_of(task):
+            yield shard, of(shard)
+
+    def _sorted(self, part: pa.RecordBatch, size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Cut the rows of a partition, in order, into batches of up to `size` rows of one shard."""
+        ids = part.column("id").to_pylist()
+        hashes = self.hashes(ids)
+        order = np.lexsort((np.array(ids, object), hashes))
+        _check_distinct([ids[row] for row in order])
+        shard_of = self.shard(hashes)[order]
+        for rows in np.split(order, np.flatnonzero(np.diff(shard_of)) + 1):
+            for at in range(0, len(rows), size):
+                yield int(self.shard(hashes[rows[:1]])[0]), part.take(pa.array(rows[at : at + size]))
 
 
 class WriteShards(beam.PTransform):
@@ -133,7 +186,7 @@ class WriteShards(beam.PTransform):
     def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, counter: Counter, spill: str | None) -> None:
         super().__init__()
         self.layout, self.columns, self.spill = layout, columns, spill
-        self.write = _WritePartition(layout, schema, counter)
+        self.write = _WritePartition(layout, schema, columns, counter)
 
     def expand(self, sources: Any) -> Any:
         """Add an empty batch to every partition, so that a shard without rows is written too."""
@@ -144,38 +197,21 @@ class WriteShards(beam.PTransform):
 
 
 class _WritePartition(beam.DoFn):
-    def __init__(self, layout: Layout, schema: Schema, counter: Counter) -> None:
-        self.layout, self.schema, self.counter = layout, schema, counter
+    def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, counter: Counter) -> None:
+        self.layout, self.schema, self.columns, self.counter = layout, schema, columns, counter
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[dict[str, Any], Statistics]]:
         partition, batches = element
         everything = pa.concat_batches(list(batches))
-        ids = everything.column("id").to_pylist()
-        hashes = self.layout.hashes(ids)
-        order = np.lexsort((np.array(ids, object), hashes))
-        _check_distinct([ids[row] for row in order])
-        shard_of = self.layout.shard(hashes)[order]
-        for shard in self.layout.shards_of(partition):
-            rows = order[np.searchsorted(shard_of, shard) : np.searchsorted(shard_of, shard, side="right")]
-            yield self._write(shard, everything, rows)
-
-    def _write(self, shard: int, everything: pa.RecordBatch, rows: np.ndarray) -> tuple[dict[str, Any], Statistics]:
-        """Write the given rows, a few at a time."""
-        path, statistics, checksum, size = self.layout.path(shard), Statistics(self.schema), 0, 0
-        with shards.atomic_write(path) as stream:
-            for at in range(0, len(rows), WRITE_ROWS):
-                batch = everything.take(pa.array(rows[at : at + WRITE_ROWS]))
-                sink = pa.BufferOutputStream()
-                size += tfrecord.write(sink, codec.encode(batch, self.schema))
-                data = sink.getvalue()
-                checksum = google_crc32c.extend(checksum, data.to_pybytes())
-                stream.write(data)
-                statistics.add(batch)
-                self.counter.add(batch.num_rows)
-        statistics.compact()
-        labels = {str(label): int(statistics.label_counts[label]) for label in np.flatnonzero(statistics.label_counts).tolist()}
-        entry = {"name": os.path.basename(path), "records": len(rows), "bytes": size, "crc32c": f"{checksum:08x}", "label_counts": labels}
-        return entry, statistics
+        for shard, rows in self.layout.ordered(partition, [everything], self.schema):
+            statistics = Statistics(self.schema)
+            with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
+                for batch in rows:
+                    writer.write(batch)
+                    statistics.add(batch)
+                    self.counter.add(batch.num_rows)
+            statistics.compact()
+            yield writer.entry, statistics
 
 
 def _check_distinct(ordered: list[bytes]) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from yt8m_data.errors import DataError
+from yt8m_data.schema import SEGMENTS
 
 
 def read(path: str, num_classes: int) -> tuple[int, ...]:
@@ -65,3 +67,20 @@ def filter_lists(lists: pa.ListArray, kept: np.ndarray, values: pa.Array | None 
     if values is None:
         values = lists.flatten().filter(pa.array(kept))
     return pa.ListArray.from_arrays(pa.array(offsets), values, type=lists.type)
+
+
+def narrow(batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
+    """Re-index the labels of a batch by `rows`, those of its segments too, and leave out the videos that have none left."""
+    labels, _ = reindex(batch.column("labels"), rows)
+    some = labels.value_lengths().to_numpy() > 0
+    batch = batch.set_column(batch.schema.get_field_index("labels"), batch.schema.field("labels"), labels)
+    if "segment_labels" in batch.schema.names:
+        old = batch.column("segment_labels")
+        lists, kept = reindex(old, rows)
+        some |= lists.value_lengths().to_numpy() > 0
+        absent = old.is_null()
+        for name in (name for name in SEGMENTS.names if name in batch.schema.names):
+            cut = lists if name == "segment_labels" else filter_lists(batch.column(name), kept)
+            place = batch.schema.get_field_index(name)
+            batch = batch.set_column(place, batch.schema.field(name), pc.if_else(absent, pa.scalar(None, cut.type), cut))
+    return batch if some.all() else batch.filter(pa.array(some))

@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 
 # The names of what the commands write into an output folder, and of what a killed one leaves there.
 _WRITTEN = re.compile(
-    r".+-\d{5}-of-\d{5}\.tfrecord|(manifest|stats|stats_before|stats_after)\.json|label_counts\.csv|vocabulary\.csv|cooccurrence\.npz"
+    r".+-\d{5}-of-\d{5}\.(tfrecord|tfrecord\.gz|parquet|arrow)|(manifest|stats|stats_before|stats_after)\.json|label_counts\.csv|vocabulary\.csv|cooccurrence\.npz"
     r"|bad_records\.jsonl|report\.html|\..+\.tmp"
 )
 _SPILL = re.compile(r"\.spill-.+\.tmp")
@@ -38,9 +38,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
     return sorted(files)
 
 
-def shard_name(name: str, shard: int, num_shards: int) -> str:
+def shard_name(name: str, shard: int, num_shards: int, suffix: str = ".tfrecord") -> str:
     """Name a shard, as in `train-00007-of-00070.tfrecord`."""
-    return f"{name}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+    return f"{name}-{shard:05d}-of-{num_shards:05d}{suffix}"
 
 
 def stable_hash(seed: int, ids: Sequence[bytes], purpose: str) -> np.ndarray:
@@ -127,5 +127,6 @@ def prepare_output(folder: str, overwrite: bool) -> OnePath:
 def _is_ours(entry: OnePath) -> bool:
     if entry.is_dir():
         plots = entry.name == "report_plots" and all(_PLOT.fullmatch(inside.name) for inside in entry.iterdir())
-        return plots or bool(_SPILL.fullmatch(entry.name))
+        split = all(inside.is_file() and _WRITTEN.fullmatch(inside.name) for inside in entry.iterdir())
+        return plots or split or bool(_SPILL.fullmatch(entry.name))
     return bool(_WRITTEN.fullmatch(entry.name))

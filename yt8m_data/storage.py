@@ -47,6 +47,15 @@ def size(path: str) -> int:
     return ObjectPath(path).size() if is_remote(path) else os.path.getsize(path)
 
 
+def identity(path: str) -> list[str | int]:
+    """Return the path, the size and the time of the last change (ns): another file, or a changed one, has another."""
+    if is_remote(path):
+        info = ObjectPath(path).info()
+        return [path, info.size, info.mtime_ns]
+    status = os.stat(path)
+    return [path, status.st_size, status.st_mtime_ns]
+
+
 def open_read(path: str) -> BinaryIO:
     """Open a file for reading; reads go to the disk or the store unbuffered, so ask for much at a time."""
     if is_remote(path):
@@ -143,10 +152,18 @@ class ObjectPath:
         Raises:
           DataError: there is none.
         """
+        return int(self.info().size)
+
+    def info(self) -> pa.fs.FileInfo:
+        """Return what the store says of the object.
+
+        Raises:
+          DataError: there is none.
+        """
         info = self._info()
         if info.type != pa.fs.FileType.File:
             raise DataError(f"there is no object {self}")
-        return int(info.size)
+        return info
 
     def open(self) -> Any:
         """Open the object for reading, as a pyarrow.NativeFile; each read asks the store once."""

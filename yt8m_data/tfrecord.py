@@ -1,4 +1,4 @@
-"""TFRecord files: framing and checksums, many records at a time, whole (`read`) or their first bytes alone (`scan`).
+"""TFRecord files, gzipped or not: framing and checksums, many records at a time, whole (`read`) or their first bytes alone (`scan`).
 
 A file is a run of records, each `length: uint64`, `crc(length): uint32`, `data: length bytes`, `crc(data): uint32`, little-endian, where
 crc is the masked CRC-32C of TensorFlow's `core/lib/io/record_writer.h`.
@@ -16,9 +16,10 @@ import numpy as np
 
 from yt8m_data import storage, wire
 from yt8m_data.errors import BadRecord
+from yt8m_data.gzipped import MAGIC, GzipStream
 
 BLOCK_BYTES = 8 << 20  # large enough that a block's fixed cost vanishes: half of it costs 10 % of the speed, twice of it gains 5 %
-MAX_RECORD_BYTES = 1 << 30  # no record of these formats comes near; a larger claim is a rotten header, not a reason to allocate
+MAX_RECORD_BYTES = 256 << 20  # no record of these formats comes near; a larger claim is a rotten header, not a reason to allocate
 
 HEAD_BYTES = 244  # with the header, a sixteenth of a page: the ids and labels of published records take about sixty
 HEAD_RECORDS = 8192  # heads in one block, 2 MB
@@ -30,6 +31,7 @@ _WRITE_BYTES = 1 << 20  # a call of the system per record would cost as much as 
 _HEADER = struct.Struct("<QI")
 _LENGTH, _CRC = struct.Struct("<Q"), struct.Struct("<I")
 _HEADER_BYTES, _CRC_BYTES = _HEADER.size, _CRC.size
+PROBE_BYTES = _HEADER_BYTES  # of a file that `is_gzip` looks at
 
 # Why a file cannot be read on: the kind of the bad record and its reason.
 _Fault = tuple[str, str]
@@ -85,14 +87,20 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
     Which records share a block depends on the file and `block_bytes` alone. A record whose data fails its checksum is reported in
     `RecordBlock.bad` and passed over. A header that fails, or a record that ends past the file, ends the file: where the next record
     starts is unknown, so the remaining bytes are reported as lost.
+
+    A gzip file is known by its content, and read as what it holds; offsets are then those in the content.
     """
     buffer = np.empty(block_bytes, np.uint8)
-    have = offset = index = 0
+    offset = index = 0
+    have, gzipped = _fill(stream, buffer, 0), None
+    if is_gzip(buffer[:have]):
+        gzipped = GzipStream(stream, buffer[:have].tobytes())
+        stream, have = gzipped, 0  # type: ignore[assignment]
     while have := _fill(stream, buffer, have):
         bounds, checksums, fault = _scan(buffer[:have])
         used = bounds[-1]
         if fault is None and used < have < len(buffer):
-            fault = _TRUNCATED
+            fault = ("gzip", gzipped.damage) if gzipped and gzipped.damage else _TRUNCATED
         if fault is None and not used:  # a record larger than a block
             buffer = np.concatenate((buffer, np.empty_like(buffer)))
             continue
@@ -110,6 +118,16 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
         del block.data  # whoever kept the block is not to find other records in it
         have -= used
         buffer[:have] = buffer[used : used + have]
+    if gzipped and gzipped.damage:
+        block = _verify(buffer[:0], [0], [], name, index, offset)
+        block.bad.append(BadRecord(name, index, offset, "gzip", f"{gzipped.damage}; what stood behind this place is lost"))
+        yield block
+
+
+def is_gzip(head: np.ndarray | bytes) -> bool:
+    """Return whether a file that begins so is a gzip file, and none of records the first of which has a length that looks like one."""
+    head = bytes(head[:PROBE_BYTES])
+    return head[: len(MAGIC)] == MAGIC and _CRC.pack(masked_crc(head[:8])) != head[8:]
 
 
 def write(stream: BinaryIO, records: Iterable[bytes]) -> int:

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import apache_beam as beam
@@ -91,6 +92,35 @@ def test_layout_puts_each_shard_in_one_partition(num_shards, num_partitions, see
     assert of_ids.min() >= 0
     assert of_ids.max() < num_shards
     assert all(shard in layout.shards_of(partition) for shard, partition in zip(of_ids, layout.partition(ids), strict=True))
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 9))
+def test_a_shard_may_have_several_partitions(num_shards, parts, seed):
+    layout = Layout("out", "train", num_shards, num_shards * parts, seed)
+    assert layout.num_tasks == num_shards
+    assert [p for task in range(num_shards) for p in layout.partitions_of(task)] == list(range(num_shards * parts))
+    ids = [b"%d" % i for i in range(200)]
+    shard_of, partition_of = layout.shard(layout.hashes(ids)), layout.partition(ids)
+    assert all(partition in layout.partitions_of(shard) for shard, partition in zip(shard_of, partition_of, strict=True))
+    assert [layout.shards_of(task) for task in range(num_shards)] == [[task] for task in range(num_shards)]
+
+
+@pytest.mark.parametrize(("num_shards", "partitions"), [(5, 2), (5, 5), (2, 6), (1, 4)])
+def test_tasks_put_their_rows_in_order_one_shard_after_the_other(num_shards, partitions):
+    layout = Layout("out", "train", num_shards, partitions, 3)
+    records = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
+    batch = videos([b"v%03d" % n for n in range(300)])
+    parts = dict(split_batch(batch, layout.partition(batch.column("id").to_pylist())))
+    found = {}
+    for task in range(layout.num_tasks):
+        for shard, rows in layout.ordered(task, [parts[p] for p in layout.partitions_of(task) if p in parts], records):
+            found[shard] = [i for part in rows for i in part.column("id").to_pylist()]
+    assert sorted(found) == list(range(num_shards))
+    order = [i for shard in sorted(found) for i in found[shard]]
+    hashes = layout.hashes(order)
+    assert sorted(order) == batch.column("id").to_pylist()
+    assert hashes.tolist() == sorted(hashes.tolist())
+    assert all(layout.shard(layout.hashes(ids)).tolist() == [shard] * len(ids) for shard, ids in found.items())
 
 
 def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
@@ -236,3 +266,14 @@ def test_the_first_bytes_of_frame_level_records_tell_ids_labels_and_lengths(fram
     with_place, _ = read_all(frames, layout, heads=True, augmentable=True)
     assert sorted(row[ORDER] for row in with_place) == [number << 32 | index for number in (0, 1) for index in range(20)]
     assert all(row["aug_method"] is None for row in with_place)
+
+
+def test_of_gzipped_records_the_same_is_told(frames, tmp_path):
+    packed = []
+    for path in map(Path, frames):
+        packed.append(str(tmp_path / path.name))
+        Path(packed[-1]).write_bytes(gzip.compress(path.read_bytes(), 1))
+    layout = schema.sniff(packed[0], 30)
+    for options in ({}, {"heads": True}, {"heads": True, "augmentable": True}):
+        plain, _ = read_all(frames, layout, **options)
+        assert sorted(read_all(packed, layout, **options)[0], key=str) == sorted(plain, key=str)

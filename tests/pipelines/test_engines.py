@@ -20,6 +20,7 @@ from beam_jobs import doctor
 
 JOBS = {
     "stats": ["stats", "IN", "--out", "OUT"],
+    "shard": ["shard", "IN", "OUT", "--num-shards", "4"],
     "augment": ["augment", "IN", "OUT", "--threshold", "25", "--lambda", "0.2:0.8", "--method", "interpolate,extrapolate,noise"],
 }
 

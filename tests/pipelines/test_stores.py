@@ -63,6 +63,7 @@ def test_a_job_from_store_to_store(job, store, on_disk, command):
     assert (out / "report.html").is_file() == (job == "augment")
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
 def test_what_was_written_is_guarded_replaced_and_read_again(store, command):
     out = f"{store}/guarded"
     arguments = ["augment", f"{store}/made/*.tfrecord", out, "--policy", "target", "--floor", "20", "--cap", "30"]
@@ -82,6 +83,18 @@ def test_what_was_written_is_guarded_replaced_and_read_again(store, command):
     assert merged == before + after
 
 
+@pytest.mark.parametrize("store", ["gs"], indirect=True)
+def test_shard_reads_from_a_store_and_writes_to_a_disk(store, made, command, tmp_path):
+    for name, root in (("store", store), ("disk", made.parent)):
+        command("yt8m-data", "shard", f"{root}/made/*.tfrecord", tmp_path / name, "--num-shards", 2)
+    store_files, disk_files = (contents(sorted((tmp_path / name).glob("*.tfrecord")), tmp_path / name, "-") for name in ("store", "disk"))
+    assert len(store_files) == 2
+    assert store_files == disk_files
+    refused = command("yt8m-data", "shard", made / "*.tfrecord", f"{store}/out", status=2)
+    assert "is in an object store, and this command can resume on a disk only" in refused.err
+
+
+@pytest.mark.parametrize("store", ["gs"], indirect=True)
 def test_frame_level_shards_are_scanned_in_the_store(store, command, tmp_path):
     command("yt8m-data", "synth", f"{store}/frames", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)
     command("yt8m-data", "synth", tmp_path / "f", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from yt8m_data import classes
 from yt8m_data.errors import DataError
+from yt8m_data.schema import SEGMENTS, Feature, Schema
 
 
 @pytest.fixture
@@ -80,3 +81,22 @@ def test_parallel_lists_are_cut_alike():
     assert found.to_pylist() == [[1], [], [0, 0, 1]]
     assert classes.filter_lists(scores, kept).to_pylist() == [[0.5], [], [0.0, 1.0, 2.0]]
     assert classes.filter_lists(scores.slice(1), np.array([False, True, True])).to_pylist() == [[], [1.0, 2.0]]
+
+
+def test_narrowing_keeps_videos_of_the_classes_and_cuts_their_segments():
+    schema = Schema("video", "id", "labels", (Feature("x", 2),), 10, tuple(SEGMENTS.names))
+    rated = {name: [5, 10] for name in SEGMENTS.names} | {"segment_labels": [7, 3], "segment_scores": [1.0, 0.0]}
+    none = dict.fromkeys(SEGMENTS.names)
+    rows = [
+        {"id": b"a", "labels": [1, 7], "x": [0.0, 1.0], **rated},
+        {"id": b"b", "labels": [1], "x": [2.0, 3.0], **none},
+        {"id": b"c", "labels": [3], "x": [4.0, 5.0], **none},
+        {"id": b"d", "labels": [], "x": [6.0, 7.0], **rated},
+    ]
+    batch = pa.RecordBatch.from_pylist(rows, schema=schema.arrow)
+    narrowed = classes.narrow(batch, classes.rows_of((9, 7), 10))
+    narrowed.validate(full=True)
+    assert narrowed.schema == batch.schema
+    cut = {name: [5] for name in SEGMENTS.names} | {"segment_labels": [1], "segment_scores": [1.0]}
+    assert narrowed.to_pylist() == [rows[0] | {"labels": [1]} | cut, rows[3] | cut]
+    assert classes.narrow(batch.slice(1, 2), classes.rows_of((3,), 10)).to_pylist() == [rows[2] | {"labels": [0]}]

@@ -113,6 +113,16 @@ def books(totals: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"{totals['written']:>12,} written"])
 
 
+def resharding(manifest: Mapping[str, Any]) -> str:
+    """Print the books of a resharding."""
+    lines = [f"{manifest['totals'][entry]:>12,} {entry}" for entry in ("read", "kept", "dropped", "bad", "written")]
+    if "splits" in manifest:
+        lines += [f"{split['records']:>12,} in {split['shards']} shards of {split['name']}" for split in manifest["splits"]]
+    else:
+        lines.append(f"{len(manifest['shards']):>12,} shards")
+    return "\n".join(lines)
+
+
 def _named(label: int, names: Mapping[int, str] | None) -> str:
     return f" {names[label]}" if names and label in names else ""
 

@@ -1,0 +1,115 @@
+"""`yt8m-data pool`: frame-level shards -> video-level ones, a shard for a shard, in the same order."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+
+from beam_jobs import runners
+from beam_jobs.inputs import Input
+from beam_jobs.progress import Counter
+from yt8m_data import codec, shards, storage, tfrecord
+from yt8m_data.errors import BadRecord, DataError, bad_lines
+from yt8m_data.frame_pooling import pool, pooled_schema
+from yt8m_data.schema import Schema
+from yt8m_data.shard_file import TFRECORD, is_whole, open_shard
+from yt8m_data.work import open_work, versions
+
+
+class Pooled(NamedTuple):
+    """What came of one file: its manifest entry, the bad records, and whether an earlier, killed run had made it."""
+
+    number: int
+    entry: dict[str, Any]
+    bad: list[BadRecord]
+    found: bool
+
+
+def run(source: Input, out: str, moments: tuple[str, ...], name: str, engine: runners.Engine, overwrite: bool) -> dict[str, Any]:
+    """Write a video-level shard for each file, and last `manifest.json`; return that.
+
+    A worker holds a block of a file at a time. The same command resumes where it was killed.
+
+    Args:
+      moments: "mean" first, and others of `frame_pooling.MOMENTS`.
+      name: start of the shards' names.
+
+    Raises:
+      DataError: the records are not frame-level ones, the output folder is wrong, or the books do not balance.
+    """
+    schema = pooled_schema(source.schema, moments)
+    plan = {
+        "job": "pool",
+        "inputs": [storage.identity(path) for path in source.files],
+        "moments": list(moments),
+        "name": name,
+        "bad records": [source.skip_bad, source.max_bad_fraction],
+        "num_classes": schema.num_classes,
+        "versions": versions(),
+    }
+    work = open_work(out, plan, (), overwrite)
+    paths = [os.path.join(out, shards.shard_name(name, number, len(source.files))) for number in range(len(source.files))]
+
+    def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
+        files = pipeline | "Files" >> beam.Create(list(enumerate(source.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
+        pooled = files | "Pool" >> beam.ParDo(_PoolFile(source, moments, schema, paths, work.done, counter))
+        return pooled | "Gather" >> beam.combiners.ToList()
+
+    def fresh(parts: list[Pooled]) -> int:
+        return sum(part.entry["records"] for part in parts if not part.found)
+
+    parts = sorted(runners.run(engine, "pool", source.bytes, source.estimated_records, build, fresh))
+    bad = [record for part in parts for record in part.bad]
+    written = sum(part.entry["records"] for part in parts)
+    source.check_bad(bad, written)
+    if [part.number for part in parts] != list(range(len(source.files))):
+        raise DataError(f"the books do not balance: {len(parts)} shards were written of {len(source.files)} files; run it again")
+    if bad:
+        with shards.atomic_write(Path(out) / "bad_records.jsonl") as stream:
+            stream.write(bad_lines(bad))
+    manifest = {
+        "job": "pool",
+        "totals": {"read": written + len(bad), "kept": written, "dropped": 0, "bad": len(bad), "written": written},
+        "num_classes": schema.num_classes,
+        "schema": asdict(schema),
+        "versions": versions(),
+        "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
+        "shards": [part.entry for part in parts],
+    }
+    shards.write_json(Path(out) / shards.MANIFEST, manifest)
+    work.remove()
+    return manifest
+
+
+class _PoolFile(beam.DoFn):
+    """(number, path) -> Pooled."""
+
+    def __init__(self, source: Input, moments: tuple[str, ...], schema: Schema, paths: list[str], done: str, counter: Counter) -> None:
+        self.read_schema, self.skip_bad = source.schema, source.skip_bad
+        self.moments, self.schema, self.paths, self.done, self.counter = moments, schema, paths, done, counter
+
+    def process(self, element: tuple[int, str]) -> Iterator[Pooled]:
+        number, path = element
+        note = Path(self.done) / f"{number:06d}.json"
+        if note.exists():
+            noted = shards.read_json(note)
+            if is_whole(self.paths[number], noted["entry"]):
+                yield Pooled(number, noted["entry"], [BadRecord(**record) for record in noted["bad"]], True)
+                return
+        bad: list[BadRecord] = []
+        with (
+            storage.open_read(path) as stream,
+            open_shard(self.paths[number], self.schema, self.schema.arrow, TFRECORD) as writer,
+        ):
+            for block in tfrecord.read(stream, path):
+                decoded = codec.decode(block, self.read_schema)
+                if decoded.bad and not self.skip_bad:
+                    raise DataError(f"{decoded.bad[0]} (--on-bad-record skip leaves such records out)")
+                bad += decoded.bad
+                writer.write(pool(decoded.batch, self.read_schema, self.moments))
+                self.counter.add(decoded.batch.num_rows)
+        shards.write_json(note, {"entry": writer.entry, "bad": [asdict(record) for record in bad]})
+        yield Pooled(number, writer.entry, bad, False)

@@ -1,0 +1,45 @@
+"""Amounts of bytes as people write them, and how much memory this process may take."""
+
+import os
+import re
+from pathlib import Path
+
+from yt8m_data.errors import DataError
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def parse_bytes(text: str) -> int:
+    """Read an amount such as 2GB, 512MiB, 1.5G or 300000.
+
+    Raises:
+      DataError: it is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
+    if not match or match[2] not in _UNITS:
+        raise DataError(f"{text!r} is no number of bytes: give one such as 2GB, 512MiB or 300000")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def available(control_groups: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> int:
+    """The machine's memory in bytes, or the smallest limit among this process's control groups, where that is less."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([physical, *_limits(Path(control_groups), Path(membership))])
+
+
+def _limits(root: Path, membership: Path) -> list[int]:
+    """The limits of this process's control groups and of those that hold them, of either version."""
+    limits = []
+    for line in membership.read_text().splitlines() if membership.exists() else []:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        folder = base / group.lstrip("/")
+        for each in (folder, *folder.parents):
+            text = (each / name).read_text().strip() if (each / name).exists() else "max"
+            if text.isdigit():
+                limits.append(int(text))
+            if each == base:
+                break
+    return limits

@@ -1,0 +1,79 @@
+"""Runs: what one input file gives to each partition of a shuffle, on disk, to be read back partition by partition.
+
+A run is a file of Arrow messages, one for each piece of a partition, and a list of them beside it. The list comes last, whole or not at
+all: a run that has one is finished, and need not be made again after a kill.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from yt8m_data import shards
+
+
+class RunWriter:
+    """Writes a run.
+
+    Args:
+      folder: where.
+      name: of the run; unique among those of the shuffle.
+    """
+
+    def __init__(self, folder: str, name: str) -> None:
+        self._list = Path(folder) / f"{name}.json"
+        self._stream = open(Path(folder) / f"{name}.run", "wb")  # noqa: SIM115
+        self._pieces: list[list[int]] = []
+
+    def __enter__(self) -> "RunWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def write(self, partition: int, batch: pa.RecordBatch) -> None:
+        """Append a piece of a partition."""
+        message = batch.serialize()
+        self._pieces.append([partition, self._stream.tell(), message.size])
+        self._stream.write(message)
+
+    def finish(self, notes: dict[str, Any]) -> None:
+        """Finish the run, with notes on it to keep."""
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        with shards.atomic_write(self._list) as stream:
+            stream.write(json.dumps({"notes": notes, "bytes": self._stream.tell(), "pieces": self._pieces}).encode())
+
+
+def notes(folder: str, name: str) -> dict[str, Any] | None:
+    """Return the notes of a finished run; None where there is none, or it is not as long as it was."""
+    try:
+        listed = json.loads((Path(folder) / f"{name}.json").read_bytes())
+        whole = os.path.getsize(Path(folder) / f"{name}.run") == listed["bytes"]
+    except FileNotFoundError:
+        return None
+    return listed["notes"] if whole else None
+
+
+def locate(folder: str, names: Iterable[str]) -> dict[int, np.ndarray]:
+    """Find the pieces of all partitions in finished runs: int64 [M, 3] each, of run (its place in `names`), offset and size."""
+    rows = []
+    for number, name in enumerate(names):
+        pieces = np.array(json.loads((Path(folder) / f"{name}.json").read_bytes())["pieces"], np.int64).reshape(-1, 3)
+        rows.append(np.column_stack([pieces[:, 0], np.full(len(pieces), number), pieces[:, 1:]]))
+    every = np.concatenate(rows) if rows else np.empty((0, 4), np.int64)
+    every = every[np.argsort(every[:, 0], kind="stable")]
+    partitions, starts = np.unique(every[:, 0], return_index=True)
+    return dict(zip(partitions.tolist(), np.split(every[:, 1:], starts[1:]), strict=False))
+
+
+def read(folder: str, names: list[str], pieces: np.ndarray, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Read pieces that `locate` found."""
+    for number in np.unique(pieces[:, 0]).tolist():
+        with open(Path(folder) / f"{names[number]}.run", "rb", buffering=0) as stream:
+            for offset, size in pieces[pieces[:, 0] == number, 1:].tolist():
+                yield pa.ipc.read_record_batch(pa.py_buffer(os.pread(stream.fileno(), size, offset)), columns)
