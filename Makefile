@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench venv clean
+.PHONY: demo test lint bench flink-up flink-down prism venv clean
 
 demo: venv
 	rm -rf demo-out
@@ -19,6 +19,15 @@ lint: venv
 
 bench: venv
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+flink-up:
+	flink/cluster up
+
+flink-down:
+	flink/cluster down
+
+prism: venv
+	go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$$($(BIN)/python -c "from importlib import metadata; print(metadata.version('apache-beam'))")
 
 venv: .venv/installed
 

@@ -69,7 +69,10 @@ _INPUT = _options(
 _VOCABULARY = click.option("--vocabulary", type=click.Path(), help="CSV with Index and Name: class names, and their number.")
 _ENGINE = _options(
     click.option(
-        "--runner", default="local", show_default=True, help="local, dataflow, flink, spark or prism; options behind -- go to Beam."
+        "--runner",
+        default="local",
+        show_default=True,
+        help="local, prism, portable, flink, spark or dataflow. Options behind -- go to Beam.",
     ),
     click.option("--workers", type=int, default=0, help="Local processes.  [default: 1, or all cores for large inputs]"),
 )
@@ -433,6 +436,16 @@ def report(folders: tuple[str, ...], runs: tuple[str, ...], out: str | None, voc
 
     names = vocabularies.read(vocabulary) if vocabulary else None
     click.echo(collect.write(folders, out, runs, names, _command()))
+
+
+@yt8m_data.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Tell what is installed, and what each runner still lacks."""
+    from beam_jobs import doctor as job
+
+    found = job.run()
+    click.echo(json.dumps(found, indent=2) if as_json else job.to_text(found))
 
 
 @yt8m_data.command()

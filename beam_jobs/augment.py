@@ -24,7 +24,7 @@ from beam_jobs.group import GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, ORDER, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
-from yt8m_data import frame_synthesis, pools, sampling, shards
+from yt8m_data import frame_synthesis, pools, sampling, shards, storage
 from yt8m_data.errors import BadRecord, DataError, bad_lines
 from yt8m_data.schema import PROVENANCE, Schema
 from yt8m_data.statistics import Statistics, distinct_labels
@@ -76,8 +76,8 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
     layout = _layout(source, plan, output)
 
     packed = pools.pack(plan, _pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
-
-    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=folder) as spill:
+    disk = None if storage.is_remote(folder) else output.folder
+    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=disk) as spill:
         entries, statistics, books, bad = _run_pipeline(source, plan, packed, layout, output, engine, spill)
     source.check_bad(bad, books.get("read", 0))
     totals = _totals(books, bad, entries)
@@ -97,7 +97,7 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
         "pool": "global" if output.chunk_shards is None else f"chunks of {output.chunk_shards} files",
         "sub_pools": {str(label): int(packed.salts[label]) for label in np.flatnonzero(packed.salts > 1).tolist()},
         "versions": versions(),
-        "inputs": [{"path": path, "bytes": os.path.getsize(path)} for path in source.files],
+        "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
         "shards": entries,
         "neighbors": pools.distance_histogram(source.schema.features[0].name, _part(books, DISTANCE)),
         "synthetic_label_counts": dict(sorted(_part(books, LABEL).items())),
@@ -161,9 +161,10 @@ def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
     share = plan.counts / plan.counts.sum()
     growth = max(float(share @ plan.expected()), 1.0)  # a bound: most labels of a video are commoner than its deciding one
     size = int(source.bytes * growth)
-    needed, free = 2 * (size + source.bytes), shutil.disk_usage(output.folder).free
+    disk = tempfile.gettempdir() if storage.is_remote(output.folder) else output.folder
+    needed, free = 2 * (size + source.bytes), shutil.disk_usage(disk).free
     if needed > free:
-        space = f"up to {needed / 1e9:,.1f} GB, and {output.folder} has {free / 1e9:,.1f} GB free"
+        space = f"up to {needed / 1e9:,.1f} GB, and {disk} has {free / 1e9:,.1f} GB free"
         raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
     num_shards = output.num_shards or len(source.files)
     return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)

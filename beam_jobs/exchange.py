@@ -23,7 +23,7 @@ from beam_jobs.group import GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, Layout, split_batch
-from yt8m_data import classes, codec, shards, spill, tfrecord
+from yt8m_data import classes, codec, shards, spill, storage, tfrecord
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import Schema
 from yt8m_data.shard_file import is_whole, open_shard
@@ -98,7 +98,7 @@ class Read(NamedTuple):
         self, path: str, split: int, counter: Counter, books: Tally[str], bad: list[BadRecord]
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield (partition, batch) of a file; add to the books and to the bad records."""
-        with open(path, "rb", buffering=0) as stream:
+        with storage.open_read(path) as stream:
             for block in tfrecord.read(stream, path):
                 decoded = codec.decode(block, self.schema)
                 if decoded.bad and not self.skip_bad:

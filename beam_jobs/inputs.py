@@ -1,11 +1,10 @@
 """What every job asks of its input before it starts."""
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yt8m_data import gzipped, shards, tfrecord
+from yt8m_data import gzipped, shards, storage, tfrecord
 from yt8m_data import schema as schemas
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import Schema
@@ -29,13 +28,13 @@ class Input:
     @property
     def bytes(self) -> int:
         """The size of all files."""
-        return sum(os.path.getsize(path) for path in self.files)
+        return sum(storage.size(path) for path in self.files)
 
     @property
     def estimated_records(self) -> int | None:
         """The number of records, judged by the size of the first ones; None where these cannot be read."""
-        first = next(path for path in self.files if os.path.getsize(path))
-        with open(first, "rb", buffering=0) as stream:
+        first = next(path for path in self.files if storage.size(path))
+        with storage.open_read(first) as stream:
             block = next(tfrecord.read(stream, first))
             size = sum(map(gzipped.content_bytes, self.files))
             return round(size * len(block) / len(block.data)) if len(block) else None
@@ -65,7 +64,7 @@ def open_input(
       DataError: a pattern matches nothing, or the records are none that we know.
     """
     files = shards.expand(patterns)
-    filled = [path for path in files if os.path.getsize(path)]
+    filled = [path for path in files if storage.size(path)]
     if not filled:
         raise DataError(f"all {len(files)} files that match are empty, such as {files[0]}")
     return Input(files, _sniff(filled, num_classes, skip_bad, extras), skip_bad, max_bad_fraction)

@@ -11,7 +11,7 @@ import apache_beam as beam
 from beam_jobs import runners
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from yt8m_data import codec, shards, tfrecord
+from yt8m_data import codec, shards, storage, tfrecord
 from yt8m_data.errors import BadRecord, DataError, bad_lines
 from yt8m_data.frame_pooling import pool, pooled_schema
 from yt8m_data.schema import Schema
@@ -43,7 +43,7 @@ def run(source: Input, out: str, moments: tuple[str, ...], name: str, engine: ru
     schema = pooled_schema(source.schema, moments)
     plan = {
         "job": "pool",
-        "inputs": [[path, os.path.getsize(path), os.stat(path).st_mtime_ns] for path in source.files],
+        "inputs": [storage.identity(path) for path in source.files],
         "moments": list(moments),
         "name": name,
         "bad records": [source.skip_bad, source.max_bad_fraction],
@@ -76,7 +76,7 @@ def run(source: Input, out: str, moments: tuple[str, ...], name: str, engine: ru
         "num_classes": schema.num_classes,
         "schema": asdict(schema),
         "versions": versions(),
-        "inputs": [{"path": path, "bytes": os.path.getsize(path)} for path in source.files],
+        "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
         "shards": [part.entry for part in parts],
     }
     shards.write_json(Path(out) / shards.MANIFEST, manifest)
@@ -101,7 +101,7 @@ class _PoolFile(beam.DoFn):
                 return
         bad: list[BadRecord] = []
         with (
-            open(path, "rb", buffering=0) as stream,
+            storage.open_read(path) as stream,
             open_shard(self.paths[number], self.schema, self.schema.arrow, TFRECORD) as writer,
         ):
             for block in tfrecord.read(stream, path):

@@ -1,27 +1,38 @@
 """Where a pipeline runs: presets of Beam's options, start-up checks, and errors in one sentence."""
 
-import importlib.util
+import contextlib
 import logging
 import os
 import pickle
 import re
 import shlex
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+import grpc
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from beam_jobs import progress
+from beam_jobs import doctor, progress
+from yt8m_data import storage
 from yt8m_data.errors import DataError
 
-RUNNERS = {"local": "FnApiRunner", "dataflow": "DataflowRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "prism": "PrismRunner"}
+# Options of Beam that each runner begins with; those of the user come after, and so win.
+PRESETS = {
+    "local": (),
+    "prism": ("--runner=PrismRunner", "--environment_type=LOOPBACK"),
+    "portable": ("--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"),
+    "flink": ("--runner=FlinkRunner",),
+    "spark": ("--runner=SparkRunner",),
+    "dataflow": ("--runner=DataflowRunner",),
+}
 
 _PARALLEL_BYTES = 256 << 20  # below this, starting worker processes takes longer than the job
 
@@ -33,7 +44,7 @@ class Engine:
     """Where to run.
 
     Attributes:
-      runner: a key of RUNNERS.
+      runner: a key of PRESETS.
       workers: local processes; 0 takes one for small inputs and all cores for large ones.
       options: anything else for Beam, verbatim.
     """
@@ -68,38 +79,46 @@ def run(
     _check(engine)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised, below
     with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
-        path = os.path.join(folder, "result")
+        path = storage.to_path(_temporary_folder(engine) or folder) / f"yt8m-result-{uuid.uuid4().hex}"
         try:
             if engine.runner == "local":
                 with progress.shown(description, total) as counter:
                     _execute(_local_pipeline(engine, engine.processes(input_bytes)), build, counter, path)
             else:
                 counter = progress.Counter(None)
-                options = PipelineOptions([f"--runner={RUNNERS[engine.runner]}", "--no_save_main_session", *engine.options])
-                _execute(beam.Pipeline(options=options), build, counter, path)
+                with _quiet_threads():
+                    _execute(beam.Pipeline(options=PipelineOptions(service_options(engine))), build, counter, path)
         except Exception as error:
             sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
             if sentence is None:
                 raise
             raise DataError(sentence[1]) from None
-        if not os.path.exists(path):
+        if not path.exists():
             raise DataError("the pipeline ended and no result arrived, so Beam lost it on the way: run it again")
-        with open(path, "rb") as stream:
-            result = pickle.load(stream)  # written by our own worker, a moment ago
+        result = pickle.loads(path.read_bytes())  # written by our own worker, a moment ago
+        path.unlink()
     if counter.total not in (None, accounted(result)):
         raise DataError(f"{counter.total} records were read and {accounted(result)} arrived, so Beam lost some on the way: run it again")
     return result
 
 
+def _temporary_folder(engine: Engine) -> str | None:
+    """Return where workers leave the result: in Beam's --temp_location; without it they must see this machine's disk."""
+    if engine.runner == "local":
+        return None
+    found: str | None = PipelineOptions(service_options(engine)).view_as(GoogleCloudOptions).temp_location
+    return found
+
+
 def _execute(
-    pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], Any], counter: progress.Counter, path: str
+    pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], Any], counter: progress.Counter, path: storage.OnePath
 ) -> None:
-    build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, path)
+    build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, str(path))
     pipeline.run().wait_until_finish()
 
 
 def _hand_back(value: Any, path: str) -> None:
-    with open(path, "wb") as stream:
+    with storage.atomic_write(path) as stream:
         pickle.dump(value, stream)
 
 
@@ -115,13 +134,34 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
     return beam.Pipeline(runner=FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)), options=options)
 
 
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keep Beam's threads from printing a traceback when the runner hangs up at the end; a job that fails raises all the same."""
+    hook = threading.excepthook
+
+    def quiet(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, grpc.RpcError):
+            hook(failed)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
+
+
+def service_options(engine: Engine) -> list[str]:
+    """List Beam's options for a runner that is not local: the preset, the Prism binary where one is found, and what the user gave."""
+    prism = doctor.find_prism() if engine.runner == "prism" else None
+    found = [f"--prism_location={prism}"] if prism else []
+    return [*PRESETS[engine.runner], *found, "--no_save_main_session", *engine.options]
+
+
 def _check(engine: Engine) -> None:
     """Say what the runner lacks, before anything starts."""
-    if engine.runner not in RUNNERS:
-        raise DataError(f"there is no runner {engine.runner!r}: choose one of {', '.join(RUNNERS)}")
+    if engine.runner not in PRESETS:
+        raise DataError(f"there is no runner {engine.runner!r}: choose one of {', '.join(PRESETS)}")
     if engine.workers < 0:
         raise DataError(f"{engine.workers} workers are not possible: give 1 or more, or 0 for as many as the input deserves")
-    if engine.runner in ("flink", "spark") and shutil.which("java") is None:
-        raise DataError(f"the runner {engine.runner} needs Java to start Beam's job server: install a JDK, or use --runner local")
-    if engine.runner == "dataflow" and importlib.util.find_spec("apitools") is None:
-        raise DataError("the runner dataflow needs Beam's Google Cloud parts: pip install 'yt8m-data[gcp]'")
+    for sentence in doctor.lacks(engine.runner, engine.options):
+        raise DataError(f"the runner {engine.runner} {sentence}")

@@ -18,7 +18,7 @@ from beam_jobs import runners
 from beam_jobs.exchange import Read, Router, Written, run_grouped, run_spilled, unspilled
 from beam_jobs.inputs import Input
 from beam_jobs.transforms import Layout
-from yt8m_data import classes, codec, gzipped, shards, tfrecord
+from yt8m_data import classes, codec, gzipped, shards, storage, tfrecord
 from yt8m_data.errors import BadRecord, DataError, bad_lines
 from yt8m_data.schema import Schema
 from yt8m_data.shard_file import TFRECORD, Form
@@ -113,7 +113,7 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
     partitions = [w if w <= n else n * -(-w // n) for w, n in zip(wanted, num_shards, strict=True)]
     return {
         "job": "shard",
-        "inputs": [[path, os.path.getsize(path), os.stat(path).st_mtime_ns] for path in source.files],
+        "inputs": [storage.identity(path) for path in source.files],
         "schema": json.loads(json.dumps(asdict(source.schema))),
         "bad records": [source.skip_bad, source.max_bad_fraction],
         "splits": json.loads(json.dumps(asdict(request.splits))),
@@ -128,8 +128,8 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
 
 def _kept_share(source: Input, rows: np.ndarray) -> float:
     """The share of the first records that have one of the classes to keep."""
-    path = next(path for path in source.files if os.path.getsize(path))
-    with open(path, "rb", buffering=0) as stream:
+    path = next(path for path in source.files if storage.size(path))
+    with storage.open_read(path) as stream:
         batch = codec.decode(next(tfrecord.read(stream, path)), source.schema).batch
     return max(classes.narrow(batch, rows).num_rows, 1) / max(batch.num_rows, 1)
 
@@ -190,7 +190,7 @@ def _write_manifests(
         "seed": request.seed,
         "classes": None if request.classes is None else list(request.classes),
         "versions": versions(),
-        "inputs": [{"path": path, "bytes": os.path.getsize(path)} for path in source.files],
+        "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
     }
     folder = Path(request.folder)
     if bad:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_jobs.group import GroupBatches
 from beam_jobs.progress import Counter
-from yt8m_data import codec, shards, tfrecord
+from yt8m_data import codec, shards, storage, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
@@ -63,19 +63,19 @@ class _ReadShard(beam.DoFn):
             if self.augmentable:
                 batch = batch.append_column(ORDER, pa.array(number << 32 | decoded.indices))
             yield batch
-        whole = os.path.getsize(path)
+        whole = storage.size(path)
         reading = Reading(1, whole, bytes_read if self.heads else whole, "headers" if self.heads else "whole", num_records=num_records)
         yield beam.pvalue.TaggedOutput(READING, reading)
 
     def _read(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
-        with open(path, "rb", buffering=0) as stream:
+        with storage.open_read(path) as stream:
             for block in tfrecord.read(stream, path):
                 yield codec.decode(block, self.schema, self.augmentable), len(block.data)
 
     def _scan(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
-        with tfrecord.LocalFile(path) as source:
+        with tfrecord.open_source(path) as source:
             if not tfrecord.is_gzip(source.read(tfrecord.PROBE_BYTES, 0)):
-                for block in tfrecord.scan(source):
+                for block in tfrecord.scan(source, gap_bytes=source.gap_bytes, window_bytes=source.window_bytes):
                     yield codec.decode_heads(block, self.schema, self.augmentable), block.bytes_read
                 return
         names = [feature.name for feature in self.schema.features]

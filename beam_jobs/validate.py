@@ -17,6 +17,7 @@ from beam_jobs.group import GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, ORDER, ReadShards, split_batch
+from yt8m_data import storage
 from yt8m_data.errors import BadRecord
 from yt8m_data.schema import Schema
 from yt8m_data.shards import stable_hash
@@ -83,7 +84,7 @@ def _too_long(batch: pa.RecordBatch, schema: Schema, max_frames: int) -> Iterato
 def _summarize(
     count: int, bad: list[BadRecord], duplicates: list[tuple[bytes, list[int]]], long: list[_Long], source: Input
 ) -> dict[str, Any]:
-    empty = [path for path in source.files if not os.path.getsize(path)]
+    empty = [path for path in source.files if not storage.size(path)]
     twice = [
         {"id": _text(i), "records": [{"file": source.files[place >> 32], "index": place & 0xFFFFFFFF} for place in found]}
         for i, found in sorted(duplicates)

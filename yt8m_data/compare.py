@@ -6,13 +6,13 @@ threshold, so that a small set is not called different for its smallness.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from yt8m_data import shards
 from yt8m_data.errors import DataError
+from yt8m_data.storage import to_path
 
 # Standard errors that are put down to chance. The largest of some five thousand normal deviates (labels, dimensions) reaches 3.7 on
 # average, and goes beyond 5 once in 350 times.
@@ -55,7 +55,8 @@ def read(path: str) -> dict[str, Any]:
     Raises:
       DataError: there are none.
     """
-    file = Path(path) / "stats.json" if Path(path).is_dir() else Path(path)
+    file = to_path(path)
+    file = file / "stats.json" if file.is_dir() else file
     found = shards.read_json(file)
     if not isinstance(found, dict) or not {"num_records", "label_counts", "features"} <= found.keys():
         raise DataError(f"{file} is no stats.json of yt8m-data stats: it lacks 'num_records', 'label_counts' or 'features'")

@@ -4,6 +4,8 @@ import os
 import zlib
 from typing import BinaryIO
 
+from yt8m_data import storage
+
 MAGIC = b"\x1f\x8b\x08"
 
 _CHUNK_BYTES = 256 << 10
@@ -68,8 +70,8 @@ class GzipStream:
 
 def content_bytes(path: str) -> int:
     """Estimate the size of a file's content: that of a gzip file as its last four bytes say (modulo 4 GiB), and of others their own."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as stream:
+    size = storage.size(path)
+    with storage.open_read(path) as stream:
         if stream.read(len(MAGIC)) != MAGIC or size < 18:
             return size
         stream.seek(-4, os.SEEK_END)

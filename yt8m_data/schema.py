@@ -1,6 +1,5 @@
 """What a shard's records hold: the record kind, the keys, and the features with their sizes. Data, not code: sniffed from the file."""
 
-import os
 import statistics
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +7,7 @@ from typing import Literal
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
-from yt8m_data import shards, tfrecord
+from yt8m_data import shards, storage, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.proto import SequenceExample
 
@@ -118,7 +117,7 @@ def sniff(path: str, num_classes: int | None = None, extras: bool = False) -> Sc
 
 def _first_messages(path: str) -> list:
     """Parse the first records, all as SequenceExample: an Example's features are the same field as its context."""
-    with open(path, "rb") as stream:
+    with storage.open_read(path) as stream:
         block = next(tfrecord.read(stream, path), None)
     if block is None:
         raise DataError(f"{path} is empty: no record to read the keys from")
@@ -136,8 +135,8 @@ def _first_messages(path: str) -> list:
 
 
 def _known_classes(path: str, id_key: str, features: tuple[Feature, ...]) -> int:
-    manifest = os.path.join(os.path.dirname(path), shards.MANIFEST)
-    written = shards.read_json(manifest) if os.path.exists(manifest) else {}
+    manifest = storage.to_path(path).with_name(shards.MANIFEST)
+    written = shards.read_json(manifest) if manifest.exists() else {}
     if isinstance(written, dict) and isinstance(written.get("num_classes"), int):
         return int(written["num_classes"])
     if any(feature.name == "audio_embedding" for feature in features):

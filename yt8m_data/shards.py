@@ -1,20 +1,16 @@
-"""Shards on disk: patterns, names, stable hashes, atomic writes and the output folder."""
+"""Shards: patterns, names, stable hashes, JSON files and the output folder."""
 
-import contextlib
-import glob
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from yt8m_data.errors import DataError
+from yt8m_data.storage import AnyPath, OnePath, atomic_write, remove_tree, to_path
+from yt8m_data.storage import expand as find
 
 MANIFEST = "manifest.json"
 
@@ -35,7 +31,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
     """
     files: set[str] = set()
     for pattern in patterns:
-        matched = [path for path in glob.glob(os.path.expanduser(pattern), recursive=True) if os.path.isfile(path)]
+        matched = find(pattern)
         if not matched:
             raise DataError(f"no file matches {pattern!r}: quote the pattern, and check the folder")
         files.update(matched)
@@ -62,25 +58,7 @@ def unit_interval(hashes: np.ndarray) -> np.ndarray:
     return (hashes >> np.uint64(11)) * 2.0**-53
 
 
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name whole, at the end of the block, or not at all."""
-    target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """Write a value as JSON, atomically."""
     with atomic_write(path) as stream:
         stream.write(dump_json(value).encode())
@@ -97,30 +75,32 @@ def dump_json(value: Any, indent: str = "") -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: AnyPath) -> Any:
     """Read a JSON file.
 
     Raises:
       DataError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(to_path(path).read_bytes())
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from None
 
 
-def check_output(folder: str, overwrite: bool) -> list[Path]:
+def check_output(folder: str, overwrite: bool) -> list[OnePath]:
     """Check that the output folder can be used, and list what stands in the way: files of an earlier run, to be removed.
 
     Raises:
       DataError: it holds something already and `overwrite` is not set, it holds foreign files, or it is a file.
     """
-    path = Path(folder)
+    path = to_path(folder)
     if path.exists() and not path.is_dir():
         raise DataError(f"{folder} is a file: give a folder for the output")
-    present = sorted(path.iterdir()) if path.is_dir() else []
+    present: list[OnePath] = sorted(path.iterdir(), key=str) if path.is_dir() else []
     if present and not overwrite:
         finished = any(entry.name == MANIFEST for entry in present)
         state = "holds a finished output" if finished else f"is not empty (it holds {present[0].name!r})"
@@ -131,28 +111,22 @@ def check_output(folder: str, overwrite: bool) -> list[Path]:
     return present
 
 
-def prepare_output(folder: str, overwrite: bool) -> Path:
+def prepare_output(folder: str, overwrite: bool) -> OnePath:
     """Make the output folder, empty, after `check_output`."""
     present = check_output(folder, overwrite)
     for entry in sorted(present, key=lambda e: e.name != MANIFEST):  # the manifest first: what is half removed is not finished
         if entry.is_dir():
-            shutil.rmtree(entry)
+            remove_tree(entry)
         else:
             entry.unlink()
-    path = Path(folder)
+    path = to_path(folder)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _is_ours(entry: Path) -> bool:
+def _is_ours(entry: OnePath) -> bool:
     if entry.is_dir():
         plots = entry.name == "report_plots" and all(_PLOT.fullmatch(inside.name) for inside in entry.iterdir())
         split = all(inside.is_file() and _WRITTEN.fullmatch(inside.name) for inside in entry.iterdir())
         return plots or split or bool(_SPILL.fullmatch(entry.name))
     return bool(_WRITTEN.fullmatch(entry.name))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 import google_crc32c
 import numpy as np
 
-from yt8m_data import wire
+from yt8m_data import storage, wire
 from yt8m_data.errors import BadRecord
 from yt8m_data.gzipped import MAGIC, GzipStream
 
@@ -170,6 +170,8 @@ class Source(Protocol):
 class LocalFile:
     """A local file as a `Source`."""
 
+    gap_bytes, window_bytes = GAP_BYTES, WINDOW_BYTES
+
     def __init__(self, path: str) -> None:
         self.name = path
         self._file = os.open(path, os.O_RDONLY)
@@ -183,6 +185,34 @@ class LocalFile:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
+
+
+class ObjectFile:
+    """An object of a store as a `Source`; a request takes tens of milliseconds, so `scan` reads on over gaps of megabytes."""
+
+    gap_bytes, window_bytes = 4 << 20, 8 << 20
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        self._stream = storage.ObjectPath(url).open()
+        self.size: int = self._stream.size()
+
+    @property
+    def read(self) -> Callable[[int, int], bytes]:
+        """The function `read(size, offset)`."""
+        read_at: Callable[[int, int], bytes] = self._stream.read_at
+        return read_at
+
+    def __enter__(self) -> "ObjectFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+def open_source(path: str) -> LocalFile | ObjectFile:
+    """Open a file to `scan`, on disk or in a store."""
+    return ObjectFile(path) if storage.is_remote(path) else LocalFile(path)
 
 
 @dataclass
@@ -222,7 +252,7 @@ def scan(source: Source, head_bytes: int = HEAD_BYTES, gap_bytes: int = GAP_BYTE
       source: the file.
       head_bytes: of each record.
       gap_bytes: while records are shorter than this the file is read on in windows, as one read costs more than the bytes between the
-        heads. For an object store, whose reads take tens of milliseconds, that is some megabytes.
+        heads.
       window_bytes: of one read there.
     """
     position = first = 0

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yt8m_data import shards
+from yt8m_data import shards, storage
 from yt8m_data.errors import DataError
 
 _NAME, _PLAN = ".spill-work.tmp", "plan.json"
@@ -50,8 +50,11 @@ def open_work(output: str, plan: dict[str, Any], free: tuple[str, ...], overwrit
       overwrite: whether to remove what is there, unless it is to be resumed.
 
     Raises:
-      DataError: the folder holds a finished output, or the beginning of another one, and `overwrite` is not set; or foreign files.
+      DataError: the folder is on no disk; it holds a finished output, or the beginning of another one, and `overwrite` is not set; or
+        foreign files.
     """
+    if storage.is_remote(output):
+        raise DataError(f"{output} is in an object store, and this command can resume on a disk only: write to a folder, then copy it")
     folder = Path(output) / _NAME
     if (folder / _PLAN).exists():
         begun = shards.read_json(folder / _PLAN)

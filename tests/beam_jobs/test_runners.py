@@ -3,8 +3,9 @@ import os
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 
-from beam_jobs import runners
+from beam_jobs import doctor, runners
 from beam_jobs.runners import Engine
 from yt8m_data.errors import DataError
 
@@ -64,7 +65,7 @@ def test_workers_are_other_processes(tmp_path):
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        (Engine("cloud"), "there is no runner 'cloud': choose one of local, dataflow, flink, spark, prism"),
+        (Engine("cloud"), "there is no runner 'cloud': choose one of local, prism, portable, flink, spark, dataflow"),
         (Engine(workers=-1), "-1 workers are not possible"),
     ],
 )
@@ -74,10 +75,10 @@ def test_wrong_engines_are_refused_before_the_start(engine, message):
 
 
 def test_a_runner_says_what_it_lacks(monkeypatch):
-    monkeypatch.setattr(runners.shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     with pytest.raises(DataError, match="needs Java"):
         _total(Engine("flink"), int)
-    monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install 'yt8m-data\[gcp\]'"):
         _total(Engine("dataflow"), int)
 
@@ -85,6 +86,13 @@ def test_a_runner_says_what_it_lacks(monkeypatch):
 def test_options_behind_the_dashes_reach_beam():
     pipeline = runners._local_pipeline(Engine(options=["--job_name=mine"]), 1)
     assert pipeline._options.get_all_options()["job_name"] == "mine"
+
+
+def test_options_of_the_user_come_after_the_preset():
+    options = runners.service_options(Engine("portable", options=["--job_endpoint=host:1", "--mine=x"]))
+    assert PipelineOptions(options).view_as(PortableOptions).job_endpoint == "host:1"
+    assert options[-1] == "--mine=x"
+    assert "--no_save_main_session" in options
 
 
 @pytest.mark.parametrize("accounted", [4, 6])

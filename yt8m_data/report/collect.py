@@ -1,12 +1,11 @@
 """`yt8m-data report`: gather what the jobs wrote, for the HTML page."""
 
 import csv
+import io
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from yt8m_data import shards
 from yt8m_data.errors import DataError
 from yt8m_data.report.html import Stage, write_report
+from yt8m_data.storage import OnePath, to_path
 
 BAD_SHOWN = 20
 
@@ -24,7 +24,7 @@ def write(
     runs: Sequence[str] = (),
     names: Mapping[int, str] | None = None,
     command: str = "",
-) -> Path:
+) -> OnePath:
     """Write the page on the output of a job, and on runs of the trainer; return its path.
 
     Args:
@@ -37,7 +37,7 @@ def write(
     Raises:
       DataError: a folder is no finished output of `augment` or `stats`, there are too many, or a run has no metrics.json.
     """
-    parts = [Path(folder) for folder in folders]
+    parts = [to_path(folder) for folder in folders]
     training = [_run(run) for run in runs]
     if len(parts) == 1 and (parts[0] / shards.MANIFEST).exists():
         contents = _augmented(parts[0])
@@ -45,14 +45,14 @@ def write(
         contents = _counted(parts)
     else:
         raise DataError(f"a report is of one folder, or of two (before and after), not of {len(parts)}")
-    path = Path(out) if out else parts[-1] / "report.html"
+    path = to_path(out) if out else parts[-1] / "report.html"
     if not path.parent.is_dir():
         raise DataError(f"there is no folder {path.parent} for the report: make it, or give another --out")
     write_report(path, **contents, names=names if names is not None else _names(parts[-1]), command=command, training=training)
     return path
 
 
-def _augmented(folder: Path) -> dict[str, Any]:
+def _augmented(folder: OnePath) -> dict[str, Any]:
     manifest = shards.read_json(folder / shards.MANIFEST)
     if manifest.get("job") != "augment":
         raise DataError(f"{folder} is the output of {manifest.get('job')!r}, not of yt8m-data augment or stats")
@@ -66,7 +66,7 @@ def _augmented(folder: Path) -> dict[str, Any]:
     }
 
 
-def _counted(folders: Sequence[Path]) -> dict[str, Any]:
+def _counted(folders: Sequence[OnePath]) -> dict[str, Any]:
     names = ["Videos"] if len(folders) == 1 else ["Before", "After"]
     stages = []
     for name, folder in zip(names, folders, strict=True):
@@ -86,33 +86,32 @@ def _run(run: str) -> dict[str, Any]:
     name, separator, path = run.partition("=")
     if not separator:
         raise DataError(f"--run {run!r} is not NAME=DIR")
-    return {"name": name, **shards.read_json(Path(path) / "metrics.json")}
+    return {"name": name, **shards.read_json(to_path(path) / "metrics.json")}
 
 
-def _cooccurrence(folder: Path) -> dict[str, np.ndarray] | None:
+def _cooccurrence(folder: OnePath) -> dict[str, np.ndarray] | None:
     path = folder / "cooccurrence.npz"
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as found:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
         return {key: found[key] for key in ("data", "indices", "indptr", "shape")}
 
 
-def _bad(folder: Path) -> list[dict[str, Any]]:
+def _bad(folder: OnePath) -> list[dict[str, Any]]:
     """The first bad records."""
     path = folder / "bad_records.jsonl"
     if not path.exists():
         return []
-    with open(path, encoding="utf-8") as stream:
-        return [json.loads(line) for line in islice(stream, BAD_SHOWN)]
+    return [json.loads(line) for line in path.read_bytes().splitlines()[:BAD_SHOWN]]
 
 
-def _names(folder: Path) -> dict[int, str]:
+def _names(folder: OnePath) -> dict[int, str]:
     """The names that `stats` wrote beside the counts, where it was given a vocabulary."""
     path = folder / "label_counts.csv"
     if not path.exists():
         return {}
-    with open(path, encoding="utf-8", newline="") as stream:
-        return {int(row["Index"]): row["Name"] for row in csv.DictReader(stream) if row.get("Name")}
+    rows = csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
+    return {int(row["Index"]): row["Name"] for row in rows if row.get("Name")}
 
 
 def versions() -> dict[str, str]:

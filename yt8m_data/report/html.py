@@ -17,7 +17,7 @@ import numpy as np
 from yt8m_data.report import figures, formats, tables
 from yt8m_data.report.plots import augmentation, cooccurrence, lengths, moments, moves, ranks
 from yt8m_data.report.plots.canvas import Plot
-from yt8m_data.shards import atomic_write
+from yt8m_data.storage import OnePath, atomic_write
 
 PAGE_ROWS = 100  # of the label table that the document holds at first; its script has all
 _PAGE = Path(__file__).parent / "page"
@@ -39,7 +39,7 @@ class Stage:
 
 
 def write_report(
-    path: Path,
+    path: OnePath,
     *,
     title: str,
     stages: Sequence[Stage],
@@ -111,7 +111,7 @@ def _typical_distance(stats: Mapping[str, Any], feature: str) -> float | None:
     return float(np.sqrt(2 * np.sum(found["variance"]))) if found else None
 
 
-def _write_plots(folder: Path, plots: Sequence[Plot]) -> None:
+def _write_plots(folder: OnePath, plots: Sequence[Plot]) -> None:
     """Write the plots, and remove those of an earlier page that this one has not."""
     folder.mkdir(exist_ok=True)
     files = {f"{plot.name}.{suffix}": contents for plot in plots for suffix, contents in (("png", plot.png), ("csv", plot.csv))}

@@ -1,9 +1,9 @@
 """`Statistics`: all accumulators of a job side by side, and what was read."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import ORDER, PROVENANCE, Feature, Schema
-from yt8m_data.shards import atomic_write
 from yt8m_data.statistics import accumulator as accumulators
 from yt8m_data.statistics.accumulator import NUM_FRAMES, Accumulator, Records, State
+from yt8m_data.storage import AnyPath, atomic_write, to_path
 
 _ROWS = 8192  # small columns are joined to so many rows: a batch of one shard has a tenth of it, and NumPy a fixed cost per call
 
@@ -166,7 +166,7 @@ def _small_columns(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
     return small
 
 
-def save(statistics: Statistics, path: str | Path) -> None:
+def save(statistics: Statistics, path: AnyPath) -> None:
     """Write the states of all accumulators, so that they can be merged later."""
     statistics.compact()
     header = {
@@ -181,14 +181,14 @@ def save(statistics: Statistics, path: str | Path) -> None:
         np.savez_compressed(stream, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
 
 
-def load(path: str | Path) -> Statistics:
+def load(path: AnyPath) -> Statistics:
     """Read what `save` wrote.
 
     Raises:
       DataError: the file is missing, is none of `save`, or has states of accumulators that are not registered here.
     """
     try:
-        with np.load(path) as arrays:
+        with np.load(io.BytesIO(to_path(path).read_bytes())) as arrays:
             header = json.loads(str(arrays["header"]))
             states = {name: {key: arrays[f"{name}/{key}"] for key in keys} for name, keys in header["states"].items()}
     except (OSError, ValueError, KeyError) as error:
@@ -203,7 +203,7 @@ def load(path: str | Path) -> Statistics:
     return statistics
 
 
-def _known(name: str, schema: Schema, settings: dict[str, Any], path: str | Path) -> Accumulator:
+def _known(name: str, schema: Schema, settings: dict[str, Any], path: AnyPath) -> Accumulator:
     if name not in accumulators.REGISTRY:
         raise DataError(f"{path} holds a statistic {name!r} that is not registered: import its module with --import")
     return accumulators.REGISTRY[name](schema, **settings)

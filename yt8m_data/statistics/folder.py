@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from yt8m_data.statistics import measures
 from yt8m_data.statistics.collection import Statistics, load, save
 from yt8m_data.statistics.labels import TOP_SETS
 from yt8m_data.statistics.summary import MIN_TOGETHER, summarize
+from yt8m_data.storage import OnePath, to_path
 
 STATS, STATE, BAD_RECORDS = "stats.json", "state.npz", "bad_records.jsonl"
 OUTPUTS = (
@@ -32,7 +32,7 @@ def check(out: str, overwrite: bool) -> None:
     Raises:
       DataError: it holds some already and `overwrite` is not set, or it is a file.
     """
-    path = Path(out)
+    path = to_path(out)
     present = [name for name in OUTPUTS if (path / name).exists()]
     if present and not overwrite:
         raise DataError(f"{out} holds {present[0]!r} already: give another folder, or --overwrite to replace it")
@@ -42,7 +42,7 @@ def check(out: str, overwrite: bool) -> None:
 
 def write(statistics: Statistics, out: str, names: Names) -> dict[str, Any]:
     """Write OUTPUTS, as far as there is something to write, `stats.json` last; return what that holds."""
-    path = Path(out)
+    path = to_path(out)
     path.mkdir(parents=True, exist_ok=True)
     for name in OUTPUTS:
         (path / name).unlink(missing_ok=True)
@@ -71,12 +71,12 @@ def read(path: str) -> Statistics:
     Raises:
       DataError: it is no finished folder of `stats`.
     """
-    folder = Path(path)
+    folder = to_path(path)
     if not (folder / STATS).exists() or not (folder / STATE).exists():
         raise DataError(f"{path} has no {STATS} and {STATE}: give the folder of a finished yt8m-data stats")
     statistics = load(folder / STATE)
     if (folder / BAD_RECORDS).exists():
-        lines = (folder / BAD_RECORDS).read_text().splitlines()
+        lines = (folder / BAD_RECORDS).read_bytes().splitlines()
         statistics.bad = [BadRecord(**json.loads(line)) for line in lines]
     return statistics
 
@@ -145,13 +145,13 @@ def _named(labels: Sequence[int], names: Names) -> list[str]:
     return [names.get(label, "") for label in labels] if names else []
 
 
-def _write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+def _write_csv(path: OnePath, rows: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     with shards.atomic_write(path) as stream:
         stream.write(text.getvalue().encode())
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _write_arrays(path: OnePath, arrays: Mapping[str, np.ndarray]) -> None:
     with shards.atomic_write(path) as stream:
         np.savez_compressed(stream, allow_pickle=False, **dict(sorted(arrays.items())))

@@ -1,0 +1,111 @@
+"""The commands with input and output in an object store: the same bytes as on disk. Emulators of the stores run on loopback."""
+
+import hashlib
+import json
+
+import pytest
+
+from yt8m_data import storage
+
+pytestmark = pytest.mark.cloud
+
+# A command is tested on the stores by a line here. IN and OUT are put in.
+JOBS = {
+    "stats": ["stats", "IN/*.tfrecord", "--out", "OUT", "--no-report"],
+    "augment": ["augment", "IN/*.tfrecord", "OUT", "--threshold", "25", "--lambda", "0.2:0.8"],
+}
+
+
+# Where the commands run, for each store.
+ENGINES = {"gs": ("--workers", "2"), "s3": ("--runner", "portable")}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def store(request, made):
+    """A bucket with the made shards in its folder `made`."""
+    bucket = request.getfixturevalue(f"{request.param}_bucket")
+    for path in made.iterdir():
+        with storage.atomic_write(f"{bucket}/made/{path.name}") as stream:
+            stream.write(path.read_bytes())
+    return bucket
+
+
+@pytest.fixture(scope="module")
+def on_disk(made, command, tmp_path_factory):
+    """What each job writes on disk."""
+    folder = tmp_path_factory.mktemp("disk")
+    for job, words in JOBS.items():
+        command("yt8m-data", *fill(words, made.parent, folder / job))
+    return {job: contents(list((folder / job).rglob("*")), folder / job, made.parent) for job in JOBS}
+
+
+def fill(words, root, out):
+    return [word.replace("IN", f"{root}/made").replace("OUT", str(out)) for word in words]
+
+
+def contents(paths, folder, root):
+    """Digests of the files, with the input's place made the same for all, and without the report, which holds the command line."""
+    found = {}
+    for path in paths:
+        name = str(path)[len(str(folder)) + 1 :]
+        if path.is_file() and name != "report.html":
+            found[name] = hashlib.sha256(path.read_bytes().replace(str(root).encode(), b"ROOT")).hexdigest()
+    return found
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_from_store_to_store(job, store, on_disk, command):
+    out = storage.to_path(store) / job
+    command("yt8m-data", *fill(JOBS[job], store, out), *ENGINES[store[:2]])
+    found = contents(out.walk(recursive=True), out, store)
+    assert found.keys() == on_disk[job].keys()
+    assert found == on_disk[job]
+    assert (out / "report.html").is_file() == (job == "augment")
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_what_was_written_is_guarded_replaced_and_read_again(store, command):
+    out = f"{store}/guarded"
+    arguments = ["augment", f"{store}/made/*.tfrecord", out, "--policy", "target", "--floor", "20", "--cap", "30"]
+    command("yt8m-data", "stats", f"{store}/made/*.tfrecord", "--out", f"{store}/counts", "--no-report")
+    command("yt8m-data", *arguments, "--counts", f"{store}/counts/stats.json")
+    refused = command("yt8m-data", *arguments, status=2)
+    assert f"{out} holds a finished output" in refused.err
+    command("yt8m-data", *arguments, "--overwrite", "--num-shards", "2")
+    names = [path.name for path in storage.to_path(out).walk() if path.name.endswith(".tfrecord")]
+    assert names == ["train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"]
+    assert json.loads(command("yt8m-data", "validate", f"{out}/*.tfrecord").out)["ok"]
+    command("yt8m-data", "stats", f"{out}/*.tfrecord", "--out", f"{store}/after", "--no-report")
+    command("yt8m-data", "compare", f"{store}/counts", f"{store}/after", status=1)
+    command("yt8m-data", "merge-stats", f"{store}/counts", f"{store}/after", "--out", f"{store}/merged", "--no-report")
+    files = [storage.to_path(f"{store}/{name}/stats.json") for name in ("counts", "after", "merged")]
+    before, after, merged = (json.loads(path.read_bytes())["num_records"] for path in files)
+    assert merged == before + after
+
+
+@pytest.mark.parametrize("store", ["gs"], indirect=True)
+def test_shard_reads_from_a_store_and_writes_to_a_disk(store, made, command, tmp_path):
+    for name, root in (("store", store), ("disk", made.parent)):
+        command("yt8m-data", "shard", f"{root}/made/*.tfrecord", tmp_path / name, "--num-shards", 2)
+    store_files, disk_files = (contents(sorted((tmp_path / name).glob("*.tfrecord")), tmp_path / name, "-") for name in ("store", "disk"))
+    assert len(store_files) == 2
+    assert store_files == disk_files
+    refused = command("yt8m-data", "shard", made / "*.tfrecord", f"{store}/out", status=2)
+    assert "is in an object store, and this command can resume on a disk only" in refused.err
+
+
+@pytest.mark.parametrize("store", ["gs"], indirect=True)
+def test_frame_level_shards_are_scanned_in_the_store(store, command, tmp_path):
+    command("yt8m-data", "synth", f"{store}/frames", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)
+    command("yt8m-data", "synth", tmp_path / "f", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)
+    command("yt8m-data", "stats", f"{store}/frames/*.tfrecord", "--out", tmp_path / "store")
+    command("yt8m-data", "stats", tmp_path / "f" / "*.tfrecord", "--out", tmp_path / "disk")
+    found, expected = (json.loads((tmp_path / name / "stats.json").read_text()) for name in ("store", "disk"))
+    assert found["read"].pop("bytes_read") >= expected["read"].pop("bytes_read")
+    assert found == expected
+
+
+def test_wrong_names_are_one_sentence(store, command, tmp_path):
+    for pattern in (f"{store}/none*", f"{store}-none/x.tfrecord", f"{store}/none"):
+        assert "no file matches" in command("yt8m-data", "stats", pattern, "--out", tmp_path / "o", status=2).err
+    assert "begins with gs or s3://" in command("yt8m-data", "stats", "hdfs://a/*", "--out", tmp_path / "o", status=2).err
