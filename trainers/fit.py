@@ -96,10 +96,8 @@ def fit(
                 run.keep_best(folder, assembly.model, metrics)
 
     def batches(parts: range, of: int) -> tf.data.Dataset:
-        found = training_batches(
-            files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step, settings.frames,
-            parts, of,
-        )  # fmt: skip
+        order = training.batch_size, training.seed, training.shuffle_buffer, first_step
+        found = training_batches(files, data, train_set.num_records, *order, settings.frames, parts=parts, num_parts=of)
         found = distill.join(found, teacher) if teacher else found
         return found.map(lambda batch: {key: value for key, value in batch.items() if key != "id"})  # strings, which XLA has not
 
@@ -125,8 +123,11 @@ def fit(
     return metrics
 
 
-def checkpoint_of(assembly: Assembly, optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
-    """All that training changes. Variables go by their place: a checkpoint of the model would miss those of layers in lists, and seeds."""
+def checkpoint_of(assembly: Any, optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
+    """All that training changes: `assembly` has `trainee` and `variables`.
+
+    Variables go by their place: a checkpoint of the model would miss those of layers in lists, and seeds.
+    """
     optimizer.build(assembly.trainee.trainable_variables)
     return tf.train.Checkpoint(weights={str(place): variable for place, variable in enumerate(assembly.variables)}, optimizer=optimizer)
 

@@ -16,7 +16,7 @@ from tensorflow.core.framework.summary_pb2 import DATA_CLASS_SCALAR, SummaryMeta
 from trainers.run import EVENTS, LOG
 from yt8m_data.shards import atomic_write
 
-_COLUMNS = ("step", "split", "loss", "gap", "map", "map_starter", "perr", "hit_at_1")
+COLUMNS = ("step", "split", "loss", "gap", "map", "map_starter", "perr", "hit_at_1")
 _PLAIN_SECONDS = 10.0  # between lines where stderr is no terminal
 
 
@@ -28,11 +28,14 @@ class Log:
       first_step: steps done before, in a run that is taken up again; the rows that it will write again are dropped.
       total_steps: of the whole run.
       batch_size: examples of a step.
-      columns: of metrics.csv: step, split, loss, and the metrics that are logged.
+      columns: of metrics.csv: step, split, loss, and the metrics that are logged, first that by which evaluations are ranked.
+
+    Attributes:
+      rank_by: the metric by which evaluations are ranked.
     """
 
-    def __init__(self, folder: Path, first_step: int, total_steps: int, batch_size: int, columns: Sequence[str] = _COLUMNS) -> None:
-        self._columns = tuple(columns)
+    def __init__(self, folder: Path, first_step: int, total_steps: int, batch_size: int, columns: Sequence[str] = COLUMNS) -> None:
+        self._columns, self.rank_by = tuple(columns), columns[3]
         self._path, self._step, self._total, self._batch_size = folder / LOG, first_step, total_steps, batch_size
         self._events = tf.summary.create_file_writer(str(folder / EVENTS))
         self._console = Console(stderr=True)
@@ -72,10 +75,10 @@ class Log:
         self.tell(f"step {step}: {figures}")
         self._last = time.monotonic()
 
-    def gaps(self) -> dict[int, float]:
-        """GAP of each evaluation so far, by its step."""
+    def ranks(self) -> dict[int, float]:
+        """The metric `rank_by` of each evaluation so far, by its step."""
         with self._path.open(newline="") as stream:
-            return {int(row["step"]): float(row["gap"]) for row in csv.DictReader(stream) if row["split"] == "eval"}
+            return {int(row["step"]): float(row[self.rank_by]) for row in csv.DictReader(stream) if row["split"] == "eval"}
 
     def tell(self, sentence: str) -> None:
         """Print a sentence on stderr."""

@@ -15,7 +15,15 @@ class Adam(keras.optimizers.Adam):
 
     Keras reads and writes the weights and moments in a dozen operations, which for large models take longer than the products; TensorFlow's
     own kernel needs one. And Keras clips the gradients of each replica before it adds them up.
+
+    Args:
+      factors: of the learning rate of each weight, in the order in which they are built; None is 1 for all. Scaling the gradients would do
+        nothing: Adam takes their size out.
     """
+
+    def __init__(self, *args: Any, factors: Sequence[float] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.factors = factors
 
     def apply(self, grads: Sequence[tf.Tensor | None], trainable_variables: Sequence[keras.Variable]) -> None:
         """Take a step along the mean of all replicas' gradients; variables whose gradient is None stay as they are."""
@@ -30,7 +38,7 @@ class Adam(keras.optimizers.Adam):
                 **{name: of.value.handle for name, of in zip("mv", (self._momentums[place], self._velocities[place]), strict=True)},
                 var=variable.value.handle,
                 grad=clipped(mean, self.clipnorm) if self.clipnorm else mean,
-                lr=rate,
+                lr=rate if self.factors is None else rate * self.factors[place],
                 beta1_power=powers[0],
                 beta2_power=powers[1],
                 beta1=self.beta_1,
@@ -58,10 +66,10 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         return training.learning_rate * training.decay**stairs * tf.minimum(1.0, (done + 1) / max(1, training.warmup_steps))
 
 
-def adam(training: Training) -> Adam:
+def adam(training: Training, factors: Sequence[float] | None = None) -> Adam:
     """The optimiser of a recipe."""
     average = {"use_ema": True, "ema_momentum": training.ema} if training.ema else {}
-    return Adam(Rate(training), epsilon=1e-8, clipnorm=training.clipnorm, **average)
+    return Adam(Rate(training), epsilon=1e-8, clipnorm=training.clipnorm, factors=factors, **average)
 
 
 def clipped(gradient: tf.Tensor, norm: float) -> tf.Tensor:

@@ -1,13 +1,13 @@
 """What one process of a run does beside training: log, checkpoints, evaluations, and when to stop."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from trainers.log import Log
+from trainers.log import COLUMNS, Log
 from trainers.recipe import Training
 
 
@@ -23,6 +23,7 @@ class Recorder:
       evaluate: gives the metrics of the evaluation set.
       keep: called with the metrics of each model that is the best so far.
       deadline: `time.monotonic()` after which to stop, or None.
+      columns: of metrics.csv; see `Log`.
 
     Attributes:
       metrics: of the last evaluation.
@@ -39,10 +40,11 @@ class Recorder:
         evaluate: Callable[[], dict[str, Any]],
         keep: Callable[[dict[str, Any]], None],
         deadline: float | None = None,
+        columns: Sequence[str] = COLUMNS,
     ) -> None:
         self._training, self._first_step, self._total_steps, self._deadline = training, first_step, total_steps, deadline
         self._checkpoints, self._evaluate, self._keep = checkpoints, evaluate, keep
-        self.log = Log(folder, first_step, total_steps, training.batch_size)
+        self.log = Log(folder, first_step, total_steps, training.batch_size, columns)
         self.metrics: dict[str, Any] = {}
         self.unfinished = False
 
@@ -76,18 +78,20 @@ class Recorder:
     def _evaluated(self, step: int) -> bool:
         """Evaluate; whether the best evaluation was `patience` ago."""
         self.metrics = self._evaluate()
-        gaps = {**self.log.gaps(), step: self.metrics["gap"]}
-        best = best_step(gaps)
+        ranks = {**self.log.ranks(), step: self.metrics[self.log.rank_by]}
+        best = best_step(ranks)
         if best == step:
             self._keep(self.metrics)  # before the row, without which it would not be known
         self.log.evaluation(step, self.metrics)
-        stop = self._training.patience is not None and sum(other > best for other in gaps) >= self._training.patience
-        if stop or (step == self._total_steps and len(gaps) > 1):
+        stop = self._training.patience is not None and sum(other > best for other in ranks) >= self._training.patience
+        if stop or (step == self._total_steps and len(ranks) > 1):
             kept = best if self._training.keep == "best" else step
-            self.log.tell(f"the best of {len(gaps)} evaluations is that of step {best}, gap {gaps[best]:.4f}; kept is step {kept}")
+            self.log.tell(
+                f"the best of {len(ranks)} evaluations is that of step {best}, {self.log.rank_by} {ranks[best]:.4f}; kept is step {kept}"
+            )
         return stop
 
 
-def best_step(gaps: Mapping[int, float]) -> int:
-    """The step of the largest GAP, the first where there are several."""
-    return max(gaps, key=lambda step: (gaps[step], -step))
+def best_step(ranks: Mapping[int, float]) -> int:
+    """The step of the best evaluation, the first where there are several."""
+    return max(ranks, key=lambda step: (ranks[step], -step))

@@ -8,11 +8,12 @@ import keras
 import tensorflow as tf
 
 from trainers import run
-from trainers.fit import adam, averaged_weights, numbered, steps
-from trainers.log import Log
+from trainers.fit import checkpoint_of, steps
+from trainers.optimizer import adam, averaged_weights
 from trainers.parse import Batch
+from trainers.recorder import Recorder
 from trainers.segments.evaluate import score
-from trainers.segments.model import Assembly, LayerwiseAdam, assemble, losses
+from trainers.segments.model import Assembly, assemble, losses
 from trainers.segments.reader import count_ratings, training_batches
 from trainers.segments.run import layout_of, settings_for
 from trainers.segments.settings import SegmentRecipe
@@ -56,32 +57,34 @@ def fit(
     if not begun:
         run.begin(folder, settings, train_set)
 
-    optimizer = LayerwiseAdam.from_config({**adam(training).get_config(), "factors": assembly.rates})
-    optimizer.build(assembly.trainee.trainable_variables)
-    checkpoint = tf.train.Checkpoint(weights=numbered(assembly.trainee.variables), optimizer=optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=2)
+    optimizer = adam(training, assembly.rates)
+    checkpoint = checkpoint_of(assembly, optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
     manager.restore_or_initialize()
     first_step, total_steps = int(optimizer.iterations.numpy()), training.total_steps(train_set.num_records)
 
-    def evaluated(log: Log, step: int) -> dict[str, Any]:
+    def evaluate() -> dict[str, Any]:
         with averaged_weights(optimizer, assembly.trainee):
-            metrics = score(assembly.model, eval_files, eval_data, max_frames)
-        log.evaluation(step, metrics)
-        return metrics
+            return score(assembly.model, eval_files, eval_data, max_frames)
+
+    def keep(metrics: dict[str, Any]) -> None:
+        if training.keep == "best":
+            with averaged_weights(optimizer, assembly.trainee):
+                run.keep_best(folder, assembly.model, metrics)
 
     batches = training_batches(files, data, train_set.num_records, training, first_step, max_frames)
-    every = training.eval_every or total_steps
-    with Log(folder, first_step, total_steps, training.batch_size, _COLUMNS) as log:
-        if first_step and (first_step % every == 0 or first_step == total_steps):  # killed between the checkpoint and the evaluation
-            metrics = evaluated(log, first_step)
-        for step, loss in steps(batches, train_step(assembly, settings, optimizer), first_step, total_steps, training):
-            log.train(step, loss)
-            if step % training.checkpoint_every == 0 or step == total_steps:
-                manager.save(checkpoint_number=step)
-            if step % every == 0 or step == total_steps:
-                metrics = evaluated(log, step)
-    with averaged_weights(optimizer, assembly.trainee):
-        run.save_model(folder, assembly.model)
+    step_on = train_step(assembly, settings, optimizer)
+    with Recorder(folder, training, first_step, total_steps, manager, evaluate, keep, columns=_COLUMNS) as recorder:
+        if not recorder.begin():
+            for step, loss in steps(batches, step_on, first_step, total_steps, training):
+                if recorder.after(step, loss):
+                    break
+    metrics = recorder.metrics
+    if training.keep == "best":
+        metrics = run.take_best(folder)
+    else:
+        with averaged_weights(optimizer, assembly.trainee):
+            run.save_model(folder, assembly.model)
     write_json(folder / run.METRICS, metrics)
     return metrics
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from trainers.encoders.dense import Dense
 from trainers.losses.cross_entropy import class_terms
@@ -32,6 +31,11 @@ class Assembly:
     model: keras.Model
     trainee: keras.Model
     rates: list[float]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that a training step changes, but for the optimiser's."""
+        return self.trainee.variables
 
 
 def assemble(settings: SegmentRecipe, video_run: str) -> Assembly:
@@ -105,28 +109,6 @@ def expand(rated: tf.Tensor, ratings: tf.Tensor, num_classes: int) -> tuple[tf.T
     empty = tf.zeros(tf.stack([tf.shape(rated)[0], num_classes]))
     labels = tf.tensor_scatter_nd_max(empty, places, tf.boolean_mask(ratings, real))
     return labels, tf.tensor_scatter_nd_max(empty, places, tf.ones(tf.shape(places)[:1]))
-
-
-@keras.saving.register_keras_serializable(package="yt8m")
-class LayerwiseAdam(keras.optimizers.Adam):
-    """Adam that multiplies its learning rate by a factor of each weight. Scaling the gradients would do nothing: Adam takes their size out.
-
-    Args:
-      factors: of the weights, in the order in which they are built.
-    """
-
-    def __init__(self, *args: Any, factors: list[float], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.factors = list(factors)
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one weight."""
-        factor = self.factors[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, ops.multiply(learning_rate, factor))
-
-    def get_config(self) -> dict[str, Any]:
-        """Configuration for saving."""
-        return {**super().get_config(), "factors": self.factors}
 
 
 def _encoder(video_run: str, name: str) -> keras.Model:

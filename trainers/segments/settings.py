@@ -29,8 +29,9 @@ class Settings(BaseModel):
     def _options_act(self) -> "Settings":
         if not self.joint and self.model != "mean":
             raise ValueError(f"joint goes with model mean, which has two models, not with {self.model}")
-        if self.training.initial_run is not None:
-            raise ValueError("training.initial_run is not for segments: they begin with the video run")
+        for key in ("initial_run", "distill", "jit", "precision"):
+            if getattr(self.training, key) != Training.model_fields[key].default:
+                raise ValueError(f"training.{key} is not for segments, whose networks begin as those of the video run: leave it out")
         return self
 
 
