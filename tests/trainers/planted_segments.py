@@ -40,7 +40,7 @@ VIDEO = [
     "frames={sample: all}",
     "training.batch_size=32",
     "training.learning_rate=0.01",
-    "training.steps=60",
+    "training.steps=120",
 ]
 SEGMENTS = ["hidden=32", "momentum=0.9", "training.learning_rate=0.01", "training.batch_size=32"]
 MODELS = ("context_ignorant", "context_aware", "mean")
