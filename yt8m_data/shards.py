@@ -1,6 +1,7 @@
 """Shards on disk: patterns, names, stable hashes, atomic writes and the output folder."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -64,11 +65,15 @@ def unit_interval(hashes: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name whole, at the end of the block, or not at all."""
+    """Open a file that appears under its name whole, at the end of the block, or not at all.
+
+    Raises:
+      DataError: the disk is full.
+    """
     target = Path(path)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with room(target.parent), os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -78,6 +83,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def room(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell in one sentence that the disk of a folder, into which the block writes, is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(f"the disk of {folder} is full: make room, and run the same command again") from None
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
