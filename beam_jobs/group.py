@@ -100,7 +100,7 @@ class _Spill(beam.DoFn):
             yield beam.utils.windowed_value.WindowedValue(self.name, 0, [beam.transforms.window.GlobalWindow()])
 
 
-def _spilled_partitions(folder: str, _written: int) -> Iterator[tuple[int, SpilledBatches]]:
+def _spilled_partitions(folder: str, _written: int) -> Iterator[tuple[int, Any]]:
     """List what was spilled; the count of runs is an argument so that Beam writes them all first."""
     names = sorted(path.stem for path in Path(folder).glob("*.json"))
     for partition, pieces in spill.locate(folder, names).items():

@@ -139,7 +139,7 @@ def _check_disk(folder: str, source: Input) -> None:
     there = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     needed, free = 2 * sum(map(gzipped.content_bytes, source.files)) - there, shutil.disk_usage(folder).free
     if needed > free:
-        raise DataError(f"the job takes {needed / 1e9:,.1f} GB more, and {folder} has {free / 1e9:,.1f} GB free: make room")
+        raise DataError(f"the job takes {needed / 1e9:,.3g} GB more, and {folder} has {free / 1e9:,.3g} GB free: make room")
 
 
 def _router(source: Input, request: Request, num_shards: list[int], partitions: list[int]) -> Router:
