@@ -70,9 +70,9 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Result:
     """
     split_of_file = request.splits.of_files(source.files)
     plan = _plan(source, request, engine, split_of_file)
-    work = open_work(request.folder, plan, ("partitions",), request.overwrite)
+    work = open_work(request.folder, plan, request.overwrite)
     _check_disk(request.folder, source)
-    router = _router(source, request, plan["num_shards"], work.plan["partitions"])
+    router = _router(source, request, plan["num_shards"], plan["partitions"])
     for layout in router.layouts:
         os.makedirs(layout.folder, exist_ok=True)
     schema = source.schema if request.classes is None else replace(source.schema, num_classes=len(request.classes))
@@ -94,7 +94,7 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Result:
 
 
 def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file: list[int]) -> dict[str, Any]:
-    """All that the output depends on; and the number of partitions, which the memory decides."""
+    """All that the output and what is spilled for it depend on. What a run finds bad it notes, so a job that stopped there may skip it."""
     if request.memory < MINIMUM_BUDGET:
         raise DataError(f"a memory budget of {request.memory:,} bytes is too small: give at least {MINIMUM_BUDGET >> 20}MiB")
     sizes = [gzipped.content_bytes(path) for path in source.files]
@@ -115,7 +115,6 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
         "job": "shard",
         "inputs": [[path, os.path.getsize(path), os.stat(path).st_mtime_ns] for path in source.files],
         "schema": json.loads(json.dumps(asdict(source.schema))),
-        "bad records": [source.skip_bad, source.max_bad_fraction],
         "splits": json.loads(json.dumps(asdict(request.splits))),
         "classes": None if request.classes is None else list(request.classes),
         "format": asdict(request.form),
