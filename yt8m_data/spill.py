@@ -4,7 +4,6 @@ A run is a file of Arrow messages, the schema and one for each piece of a partit
 whole or not at all: a run that has one is finished, and need not be made again after a kill.
 """
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -37,8 +36,11 @@ class RunWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():  # what failed to be written fails again
+        try:
             self._stream.close()
+        except OSError:  # what failed to be written fails again
+            if kind is None:
+                raise
 
     def write(self, partition: int, batch: pa.RecordBatch) -> None:
         """Append a piece of a partition."""
