@@ -217,7 +217,7 @@ def test_gzip_in_and_out(plain, frames, command, digests, tmp_path):
     assert {k: v for k, v in written.items() if k != "manifest.json"} == {k: v for k, v in expected.items() if k != "manifest.json"}
     command("yt8m-data", "shard", frames / "*.tfrecord", tmp_path / "gz", "--num-shards", 3, "--compress", "gzip")
     assert records(tmp_path / "gz", suffix="*.tfrecord.gz", compression="GZIP") == records(plain[0])
-    result = command("yt8m-data", "shard", frames / "*", tmp_path / "no", "--format", "arrow", "--compress", "gzip", status=2)
+    result = command("yt8m-data", "shard", frames / "*.tfrecord", tmp_path / "no", "--format", "arrow", "--compress", "gzip", status=2)
     assert "arrow shards cannot be compressed by 'gzip'" in result.err
 
 
