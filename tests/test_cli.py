@@ -21,7 +21,7 @@ def test_what_stands_behind_the_dashes_goes_to_beam(monkeypatch, tmp_path):
 
     seen = []
     monkeypatch.setattr(inputs, "open_input", lambda *_, **__: "input")
-    monkeypatch.setattr(validate, "run", lambda source, engine: seen.append((source, engine)) or {"ok": True})
+    monkeypatch.setattr(validate, "run", lambda source, engine, _max_frames: seen.append((source, engine)) or {"ok": True})
     result = invoke(cli.yt8m_data, "validate", "x", "--workers", "2", "--", "--job_name=mine", "--flink_version=1.20")
     assert result.exit_code == 0
     [(source, engine)] = seen
