@@ -18,6 +18,9 @@ import pyarrow as pa
 
 from yt8m_data import spill
 
+# Of a batch in Beam's GroupByKey: runners sort in buffers of a few megabytes, and Flink refuses what is larger than one.
+ELEMENT_BYTES = 1 << 20
+
 
 class ArrowCoder(beam.coders.Coder):
     """A record batch as an Arrow IPC stream: a slice is written as long as it is, where pickle would write all that it was cut from."""
@@ -56,13 +59,21 @@ class GroupBatches(beam.PTransform):
         """Group the pairs of all sources, a tuple of PCollections, by the first of each pair."""
         if self.folder is None:
             pairs = sources | beam.Flatten()
-            typed = pairs | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, pa.RecordBatch])  # takes the Arrow coder
+            typed = pairs | "Cut" >> beam.FlatMap(_pieces).with_output_types(tuple[int, pa.RecordBatch])  # takes the Arrow coder
             return typed | beam.GroupByKey()
         files = [pairs | f"Spill {number}" >> beam.ParDo(_Spill(self.folder)) for number, pairs in enumerate(sources)]
         written = files | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
         start = sources[0].pipeline | "Start" >> beam.Create([self.folder], reshuffle=False)
         spilled = start | "List" >> beam.FlatMap(_spilled_partitions, beam.pvalue.AsSingleton(written))
         return spilled | "Spread" >> beam.Reshuffle()
+
+
+def _pieces(pair: tuple[int, pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut a batch to elements of about ELEMENT_BYTES; one without rows stays one."""
+    partition, batch = pair
+    rows = max(1, batch.num_rows * ELEMENT_BYTES // max(batch.nbytes, 1))
+    for start in range(0, max(batch.num_rows, 1), rows):
+        yield partition, batch.slice(start, rows)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs import runners
-from beam_jobs.group import ArrowCoder, GroupBatches, SpilledBatches
+from beam_jobs.group import ELEMENT_BYTES, ArrowCoder, GroupBatches, SpilledBatches, _pieces
 from yt8m_data import spill
 
 
@@ -33,6 +33,22 @@ def test_coder_round_trip_of_slices(numbers, data):
 def test_a_slice_is_written_as_long_as_it_is():
     whole = batch_of(list(range(100_000)))
     assert len(ArrowCoder().encode(whole.slice(5, 10))) < 2_000
+
+
+@pytest.mark.parametrize(("rows", "pieces"), [(0, 1), (1, 1), (1000, 1), (100_000, 4)])
+def test_large_batches_are_cut_for_beams_shuffle(rows, pieces):
+    whole = batch_of(list(range(rows)))
+    cut = list(_pieces((7, whole)))
+    assert len(cut) == pieces
+    assert {partition for partition, _ in cut} == {7}
+    assert pa.concat_batches([batch for _, batch in cut]).equals(whole)
+    assert all(len(ArrowCoder().encode(batch)) < 1.1 * ELEMENT_BYTES for _, batch in cut)
+
+
+def test_a_row_larger_than_an_element_is_not_cut():
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(2 * ELEMENT_BYTES, np.float32)), ELEMENT_BYTES)
+    cut = list(_pieces((0, pa.RecordBatch.from_arrays([vectors], names=["vectors"]))))
+    assert [batch.num_rows for _, batch in cut] == [1, 1]
 
 
 class _Keys(beam.DoFn):

@@ -109,3 +109,21 @@ def test_wrong_names_are_one_sentence(store, command, tmp_path):
     for pattern in (f"{store}/none*", f"{store}-none/x.tfrecord", f"{store}/none"):
         assert "no file matches" in command("yt8m-data", "stats", pattern, "--out", tmp_path / "o", status=2).err
     assert "begins with gs or s3://" in command("yt8m-data", "stats", "hdfs://a/*", "--out", tmp_path / "o", status=2).err
+
+
+@pytest.mark.parametrize("store", ["gs"], indirect=True)
+def test_workers_leave_their_result_in_the_temporary_folder(store, command, tmp_path, monkeypatch):
+    taken, unlink = [], storage.ObjectPath.unlink
+
+    def spy(path, missing_ok=False):
+        taken.append((str(path.parent), path.size()))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(storage.ObjectPath, "unlink", spy)
+    options = ["--out", tmp_path / "out", "--no-report", "--runner", "portable", "--", f"--temp_location={store}/tmp"]
+    command("yt8m-data", "stats", f"{store}/made/*.tfrecord", *options)
+    assert json.loads((tmp_path / "out" / "stats.json").read_text())["num_records"] == 1000
+    [(folder, size)] = taken
+    assert folder == f"{store}/tmp"
+    assert size > 1000
+    assert list(storage.to_path(folder).iterdir()) == []
