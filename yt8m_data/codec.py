@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 
 from yt8m_data import wire
 from yt8m_data.errors import BadRecord
 from yt8m_data.proto import Example, SequenceExample
-from yt8m_data.schema import PROVENANCE, Feature, Schema
+from yt8m_data.schema import LABEL_WEIGHTS, PROVENANCE, Feature, Schema
 from yt8m_data.tfrecord import HeadBlock, RecordBlock
 
 _Buffer = bytes | memoryview
@@ -51,6 +52,9 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
         columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, target.field(feature.name).type, refused))
     if provenance:
         columns += [_provenance(found, column, refused) for column in PROVENANCE]
+        counts, weights = (column.value_lengths() for column in (columns[1], columns[-1]))
+        unlike = pc.fill_null(pc.not_equal(counts, weights), False).to_numpy(zero_copy_only=False)
+        refused.add(unlike, "label", f"{LABEL_WEIGHTS!r} has another number of values than {schema.labels_key!r}")
         target = pa.schema([*target, *PROVENANCE])
 
     batch = pa.RecordBatch.from_arrays(columns, schema=target)
@@ -160,8 +164,8 @@ def _keys(schema: Schema, provenance: bool) -> tuple[wire.Key, ...]:
         keys += [wire.Key(feature.name.encode(), wire.FLOAT, 4 * feature.size) for feature in schema.features]
     if provenance:
         for column in PROVENANCE:
-            is_text = pa.types.is_binary(column.type)
-            keys.append(wire.Key(column.name.encode(), *((wire.BYTES,) if is_text else (wire.FLOAT, 4))))
+            kind = (wire.BYTES,) if pa.types.is_binary(column.type) else (wire.FLOAT, 4) if column.type == pa.float32() else (wire.FLOAT,)
+            keys.append(wire.Key(column.name.encode(), *kind))
     return tuple(keys)
 
 
@@ -262,6 +266,12 @@ def _provenance(found: _Found, column: pa.Field, refused: _Refused) -> pa.Array:
     values = found.context[column.name.encode()]
     if pa.types.is_binary(column.type):
         return _binary(found.data, values, refused.rows | (values.kind != wire.BYTES), nullable=True)
+    if pa.types.is_list(column.type):
+        absent = refused.rows | (values.kind != wire.FLOAT) | (values.lengths % 4 != 0)
+        lengths = np.where(absent, 0, values.lengths)
+        weights = pa.array(wire.concatenate(found.data, values.starts, lengths).view("<f4"))
+        valid = pa.py_buffer(np.packbits(~absent, bitorder="little"))
+        return pa.Array.from_buffers(column.type, len(lengths), [valid, pa.py_buffer(_offsets(lengths // 4))], children=[weights])
     absent = refused.rows | (values.kind != wire.FLOAT) | (values.lengths != 4)
     numbers = wire.gather(found.data, np.where(absent, 0, values.starts), 4).view("<f4").reshape(-1)
     return pa.array(numbers, mask=absent)
@@ -290,7 +300,8 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> list[bytes]:
     for column in PROVENANCE.names:
         if column in batch.schema.names:
             values = batch.column(column)
-            entries[column] = _encode_numbers(values, column) if values.type == pa.float32() else _encode_strings(values, column)
+            encode_column = _encode_weights if column == LABEL_WEIGHTS else _encode_numbers if column == "aug_lambda" else _encode_strings
+            entries[column] = encode_column(values, column)
     lists: dict[str, Sequence[_Buffer]] = {}
     for feature in schema.features:
         if schema.kind == "video":
@@ -322,6 +333,11 @@ def _encode_strings(column: pa.Array, key: str) -> list[bytes]:
 def _encode_numbers(column: pa.Array, key: str) -> list[bytes]:
     prefix = wire.entry_prefixes(key.encode(), b"\x12", b"\x0a")[4]
     return [b"" if value is None else prefix + struct.pack("<f", value) for value in column.to_pylist()]
+
+
+def _encode_weights(column: pa.Array, key: str) -> list[bytes]:
+    prefixes = wire.entry_prefixes(key.encode(), b"\x12", b"\x0a")
+    return [b"" if value is None else prefixes[4 * len(value)] + struct.pack(f"<{len(value)}f", *value) for value in column.to_pylist()]
 
 
 def _encode_labels(column: pa.ListArray, key: str) -> list[bytes]:

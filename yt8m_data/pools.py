@@ -6,16 +6,16 @@ labels with equal counts share a partition, so that the videos which may use one
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import synthesis
+from yt8m_data import quality, synthesis
+from yt8m_data.deltas import Deltas
 from yt8m_data.neighbors import nearest
-from yt8m_data.sampling import OVER, SUB, Plan
+from yt8m_data.sampling import OVER, Plan
 from yt8m_data.schema import Schema
-from yt8m_data.shards import stable_hash, unit_interval
 from yt8m_data.statistics import distinct_labels
 
 MAKE_ROWS = 1024  # synthetic videos made at a time
@@ -35,6 +35,25 @@ class Pools:
     partition: np.ndarray
     needed: np.ndarray
     count: int
+
+
+class Made(NamedTuple):
+    """Synthetic videos of a partition; the arrays are [rows].
+
+    Attributes:
+      batch: with the columns of `schema.arrow` and `PROVENANCE`.
+      apart: float64, the squared distance from base to neighbour, NaN where there is none.
+      base: int64, rows of the partition; `deciding`: int64, their deciding labels.
+      filler: bool, whether the pool was too small for what the policy asks for.
+      checked: how far a sample of them are from the real videos of the partition.
+    """
+
+    batch: pa.RecordBatch
+    apart: np.ndarray
+    base: np.ndarray
+    deciding: np.ndarray
+    filler: np.ndarray
+    checked: quality.Distances
 
 
 def pack(plan: Plan, video_bytes: int, partition_bytes: int) -> Pools:
@@ -63,8 +82,8 @@ def route(plan: Plan, pools: Pools, batch: pa.RecordBatch) -> tuple[np.ndarray, 
     """
     deciding = plan.decide(batch.column("labels"))
     regime = np.where(deciding < 0, 0, plan.regime[deciding])
-    draw = unit_interval(stable_hash(plan.settings.seed, batch.column("id").to_pylist(), "keep"))
-    lucky = (regime != SUB) | (draw < plan.keep[deciding])
+    regime = np.where(deciding < 0, 0, plan.regime[deciding])
+    lucky = plan.kept(batch.column("id").to_pylist(), batch.column("labels"), deciding)
     rows, labels = distinct_labels(batch.column("labels"))
     sent = (pools.needed[labels] | ((labels == deciding[rows]) & (regime[rows] == OVER))) & (pools.partition[labels] >= 0)
     pairs = np.unique(rows[sent] << 32 | pools.partition[labels[sent]])
@@ -104,12 +123,9 @@ def find_neighbors(
 
 
 def synthesize(
-    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, order: np.ndarray, schema: Schema, threads: int
-) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Make the synthetic videos of a partition.
-
-    Yields batches with the columns of `schema.arrow` and `PROVENANCE`, and the squared distance from base to neighbour of each row, float64
-    [rows], NaN for noise.
+    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, order: np.ndarray, schema: Schema, threads: int, bank: Deltas | None = None
+) -> Iterator[Made]:
+    """Make the synthetic videos of a partition, some at a time.
 
     Args:
       plan: the plan.
@@ -118,20 +134,31 @@ def synthesize(
       order: int64 [N], ascending, the place of each row in the input.
       schema: of the records; neighbours are those by its first feature.
       threads: for large pools.
+      bank: for the method delta.
     """
-    visual = schema.features[0]
+    visual, ids = schema.features[0], batch.column("id").to_pylist()
     neighbors, distances = find_neighbors(plan, batch, deciding, visual.name, visual.size, threads)
-    chosen = synthesis.choose(plan, batch.column("id").to_pylist(), deciding, neighbors, order)
+    quotas = plan.quotas(ids, batch.column("labels"), deciding)
+    chosen = synthesis.choose(plan, ids, deciding, neighbors, order, quotas)
     slots = neighbors[chosen.base] == chosen.neighbor[:, None]
     apart = np.where(chosen.neighbor < 0, np.nan, np.where(slots, distances[chosen.base], 0).sum(axis=1))
+    looked_at = quality.checked(synthesis.synthetic_ids(ids, chosen), deciding[chosen.base], plan.settings.seed)
+    vectors, labels = quality.matrix(batch, visual.name, visual.size), plan.decide(batch.column("labels"))
     for at in range(0, len(chosen.base), MAKE_ROWS):
         part = synthesis.Synthetics(*(column[at : at + MAKE_ROWS] for column in chosen))
-        yield synthesis.make(batch, part, plan, schema), apart[at : at + MAKE_ROWS]
+        made = synthesis.make(batch, part, plan, schema, neighbors, bank)
+        rows = looked_at[(looked_at >= at) & (looked_at < at + MAKE_ROWS)] - at
+        sample = quality.matrix(made, visual.name, visual.size)[rows]
+        checked = quality.distances(sample, part.base[rows], part.neighbor[rows], deciding[part.base[rows]], vectors, labels)
+        yield Made(made, apart[at : at + MAKE_ROWS], part.base, deciding[part.base], part.filler, checked)
 
 
 def distance_bins(squared: np.ndarray) -> list[int | None]:
-    """Put distances, given squared, into logarithmic bins floor(BINS_PER_OCTAVE * log2 distance); None for 0, and NaN is left out."""
-    squared = squared[~np.isnan(squared)]
+    """Put distances, given squared, into logarithmic bins floor(BINS_PER_OCTAVE * log2 distance).
+
+    None is the bin of 0; what is not finite has none.
+    """
+    squared = squared[np.isfinite(squared)]
     apart = squared > 0
     bins = np.zeros(len(squared), np.int64)
     bins[apart] = np.floor(np.log2(squared[apart]) * (BINS_PER_OCTAVE / 2))

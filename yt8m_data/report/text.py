@@ -92,7 +92,7 @@ def comparison(result: Mapping[str, Any], names: Mapping[int, str] | None) -> st
 
 def plan(plan: Plan, expected: np.ndarray, records: float, names: Mapping[int, str] | None) -> str:
     """Print the plan, a line for each label with records, commonest first, and the totals below."""
-    bound = "" if plan.settings.policy == "target" else " at most"
+    bound = plan.bound and f" {plan.bound}"
     lines = [f"{'label':>6} {'before':>10} {'after' + bound:>14} {'regime':>6} {'kept':>7} {'K':>3}  name"]
     for label in np.argsort(-plan.counts, kind="stable").tolist():
         if plan.counts[label]:
