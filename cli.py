@@ -263,6 +263,7 @@ def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str |
     "--near", type=float, default=0.25, show_default=True, help="How near: a share of the usual distance to the nearest video of the label."
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and the counts to expect, and write nothing.")
+@click.option("--exact", is_flag=True, help="With --dry-run: seek the neighbours and count what would be made, instead of a bound.")
 @_VOCABULARY
 @_INPUT
 @_ENGINE
@@ -285,11 +286,18 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     )
     source, names = _open(patterns, options["vocabulary"], options)
     engine = _engine(ctx, options)
-    if options["dry_run"]:
-        plan, expected, records = job.dry_run(source, settings, engine, options["counts"])
-        click.echo(text.plan(plan, expected, records, names))
-        return
+    if options["exact"] and not options["dry_run"]:
+        raise DataError("--exact is how a dry run counts: give --dry-run too")
     chunk = options["chunk_shards"] if options["pool"] == "chunk" else None
+    if options["dry_run"]:
+        if options["exact"]:
+            from beam_jobs import rehearse
+
+            foreseen = rehearse.dry_run(source, settings, engine, options["counts"], chunk)
+        else:
+            foreseen = job.dry_run(source, settings, engine, options["counts"])
+        click.echo(text.plan(*foreseen, names, options["exact"]))
+        return
     output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"])
     holdout = job.HoldOut(_open(options["holdout"], options["vocabulary"], options)[0], options["near"]) if options["holdout"] else None
     manifest = job.run(source, settings, output, engine, options["counts"], holdout)

@@ -94,15 +94,15 @@ def run(
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
-    _check(source, settings)
+    check_input(source, settings)
     if holdout is not None:
         holdout.check(source.schema)
     shards.check_output(output.folder, output.overwrite)
-    before, sets = _counted(source, settings, engine, counts)
+    before, sets = counted_input(source, settings, engine, counts)
     plan = make_plan(source, settings, before, sets)
     folder = shards.prepare_output(output.folder, output.overwrite)
     layout = _layout(source, plan, output)
-    bank = _bank(source, plan, engine, folder)
+    bank = collect_bank(source, plan, engine, folder)
 
     with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=folder) as spill:
         done = _run_pipeline(source, plan, layout, output, engine, spill, bank, holdout)
@@ -144,12 +144,17 @@ def dry_run(
 ) -> tuple[sampling.Plan, np.ndarray, float]:
     """Make the plan and foresee the label counts (float64 [num_classes]) and the number of records; writes nothing.
 
-    Ids and labels tell both exactly, but where neighbours have a say: see `Plan.bound`.
+    Ids and labels tell both exactly, but where neighbours have a say: see `Plan.bound`, and `rehearse` for the exact counts.
     """
-    _check(source, settings)
-    plan = make_plan(source, settings, *_counted(source, settings, engine, counts))
+    plan = plan_of_input(source, settings, engine, counts)
     expected = _foresee(source, plan, engine)
     return plan, expected[:-2], float(expected[-2])
+
+
+def plan_of_input(source: Input, settings: sampling.Settings, engine: runners.Engine, counts: str | None) -> sampling.Plan:
+    """Count the input, or take the counts given, and make the plan."""
+    check_input(source, settings)
+    return make_plan(source, settings, *counted_input(source, settings, engine, counts))
 
 
 def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any], sets: measures.LabelSets | None = None) -> sampling.Plan:
@@ -172,7 +177,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}, "faiss": FAISS_VERSION}
 
 
-def _check(source: Input, settings: sampling.Settings) -> None:
+def check_input(source: Input, settings: sampling.Settings) -> None:
+    """Refuse what cannot be augmented."""
     for name in settings.hold:
         if name not in source.schema.arrow.names[2:]:
             raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(source.schema.arrow.names[2:])}")
@@ -180,7 +186,7 @@ def _check(source: Input, settings: sampling.Settings) -> None:
         raise DataError(f"{source.files[0]} has {source.schema.kind}-level records: augment takes video-level ones")
 
 
-def _counted(
+def counted_input(
     source: Input, settings: sampling.Settings, engine: runners.Engine, counts: str | None
 ) -> tuple[dict[str, Any], measures.LabelSets | None]:
     """What `stats.json` holds, and the label sets; those of an earlier count lie beside it."""
@@ -194,7 +200,7 @@ def _counted(
     return found, sets
 
 
-def _bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: Path) -> str | None:
+def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: Path) -> str | None:
     """Collect the deltas of the method delta into a file of the output, which tells where each came from; None where none are needed."""
     if synthesis.DELTA not in plan.settings.methods or not (plan.regime == sampling.OVER).any():
         return None
@@ -229,14 +235,14 @@ def _run_pipeline(
     schema = source.schema
     packed = pools.pack(plan, sum(4 * feature.size for feature in schema.features), POOL_BYTES)
     threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
-    route = _Route(plan, packed, layout, output.chunk_shards)
+    route = Route(plan, packed, layout, output.chunk_shards)
     columns = pa.schema([*schema.arrow, *PROVENANCE])
     pool_spill, output_spill = (os.path.join(spill, part) if engine.runner == "local" else None for part in ("pools", "output"))
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
         routed = read.batches | "Route" >> beam.ParDo(route).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
-        synthesize = _Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None if holdout is None else holdout.near)
+        synthesize = Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None if holdout is None else holdout.near)
         pooled = [routed.pools]
         if holdout is not None:
             chunks = 1 if output.chunk_shards is None else -(-len(source.files) // output.chunk_shards)
@@ -247,23 +253,24 @@ def _run_pipeline(
         entries = written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = written | "Statistics" >> beam.Map(lambda pair: pair[1]) | "Merge" >> beam.CombineGlobally(MergeStatistics(schema))
         books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
-        forecast = routed[FORECAST] | "Add up the forecast" >> beam.CombineGlobally(_total)
+        forecast = routed[FORECAST] | "Add up the forecast" >> beam.CombineGlobally(total)
         sides = beam.pvalue.AsSingleton(statistics), beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD])
         return entries | "Summarize" >> beam.Map(_summarize, *sides, beam.pvalue.AsSingleton(forecast), beam.pvalue.AsList(made[NEAR]))
 
     return runners.run(engine, "augment", source.bytes, source.estimated_records, build, lambda result: result[2].get("read", 0))
 
 
-class _Route(beam.DoFn):
+class Route(beam.DoFn):
     """Batches -> (partition of pools, batch).
 
-    Outputs: `kept` (partition of the output, batch), `books` (entry, count), and `forecast`, what `_expected_counts` says of the batch.
+    Outputs: `kept` (partition of the output, batch), `books` (entry, count), and `forecast`, what `expected_counts` says of the batch.
     """
 
     def __init__(self, plan: sampling.Plan, packed: pools.Pools, layout: Layout, chunk_shards: int | None) -> None:
         self.plan, self.packed, self.layout, self.chunk_shards = plan, packed, layout, chunk_shards
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        """Say where each video goes."""
         as_is, over, rows, partitions = pools.route(self.plan, self.packed, batch)
         for entry, count in (
             ("read", batch.num_rows),
@@ -271,7 +278,7 @@ class _Route(beam.DoFn):
             ("dropped", batch.num_rows - len(as_is) - len(over)),
         ):
             yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-        yield beam.pvalue.TaggedOutput(FORECAST, _expected_counts(batch, self.plan))
+        yield beam.pvalue.TaggedOutput(FORECAST, expected_counts(batch, self.plan))
         own = np.bincount(self.plan.decide(batch.column("labels")) + 1, minlength=2)[1:]
         for label in np.flatnonzero(own).tolist():
             yield beam.pvalue.TaggedOutput(BOOKS, ((OWN, label), int(own[label])))
@@ -287,7 +294,7 @@ class _Route(beam.DoFn):
         yield from split_batch(batch, partitions, rows)
 
 
-class _Synthesize(beam.DoFn):
+class Synthesize(beam.DoFn):
     """(partition of pools, batches) -> (partition of the output, batch) of its over-sampled videos and of what is made of them."""
 
     def __init__(
@@ -305,6 +312,7 @@ class _Synthesize(beam.DoFn):
         self.threads, self.counter, self.bank, self.near = threads, counter, bank, near
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
+        """Make what a partition's bases give."""
         partition, batches = element
         batch = pa.concat_batches(list(batches))
         order = batch.column(ORDER).to_numpy()
@@ -351,7 +359,7 @@ def _summarize(
     statistics: Statistics,
     books: dict[Any, int],
     bad: list[BadRecord],
-    forecast: np.ndarray,
+    forecast: Any,
     near: list[Any],
 ) -> tuple[Any, ...]:
     """Put in order what the manifest is written from: entries by shard, statistics, books, bad records, forecast, near-duplicates."""
@@ -364,12 +372,12 @@ def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine) -> np.n
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, labels_only, source.skip_bad, counter)
-        return read.batches | "Weigh" >> beam.Map(_expected_counts, plan) | "Add up" >> beam.CombineGlobally(_total)
+        return read.batches | "Weigh" >> beam.Map(expected_counts, plan) | "Add up" >> beam.CombineGlobally(total)
 
     return runners.run(engine, "forecast", source.bytes, source.estimated_records, build, lambda result: int(result[-1]))
 
 
-def _expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
+def expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
     """The forecast of a batch: videos with each label, videos in all, and how many were read."""
     column = batch.column("labels")
     factor = sampling.forecast(plan, batch.column("id").to_pylist(), column)
@@ -379,5 +387,6 @@ def _expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
     return np.append(counts, [factor.sum() + parted.sum(), len(factor)])
 
 
-def _total(vectors: Iterable[np.ndarray]) -> np.ndarray | float:
+def total(vectors: Iterable[np.ndarray]) -> Any:
+    """Add up vectors."""
     return sum(vectors, 0.0)

@@ -24,9 +24,9 @@ def stats(made, command, tmp_path_factory):
 def forecast_of(printed):
     """Label -> count after, and the number of records, off what a dry run prints."""
     *lines, last = printed.splitlines()[1:]
-    rows = [line.split() for line in lines]
-    number = last.split(": ")[1].split(" records")[0].replace(",", "")
-    return {int(row[0]): int(row[2].replace(",", "")) for row in rows if row[0].isdigit()}, int(number)
+    rows = [line.split() for line in lines if line.split()[0].isdigit()]
+    number = last.rsplit(": ", 1)[1].split(" records")[0].replace(",", "")
+    return {int(row[0]): int(row[2].replace(",", "")) for row in rows}, int(number)
 
 
 PLANS = {
@@ -187,3 +187,26 @@ def test_unfilled_labels_are_told(made, records, command, tmp_path):
     assert any("may give 2 copies each" in entry["reason"] for entry in told.values())
     page = (tmp_path / "out" / "report.html").read_text()
     assert "could not be filled" in page
+
+
+@pytest.mark.parametrize(
+    "options", [["--policy", "paper"], ["--policy", "authors", "--labels", "union"], ["--pool", "chunk", "--chunk-shards", 2]]
+)
+def test_a_rehearsal_tells_the_counts_where_neighbours_decide(made, command, tmp_path, options):
+    options = ["--threshold", 60, *options]
+    bound, _ = forecast_of(command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options, "--dry-run").out)
+    printed = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options, "--dry-run", "--exact").out
+    assert "at most" not in printed
+    counts, total = forecast_of(printed)
+    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options)
+    written = list(read((tmp_path / "out").glob("*.tfrecord")))
+    found = label_counts(written)
+    assert counts == {label: found[label] for label in counts}
+    assert total == len(written)
+    if "union" not in options:
+        assert all(found[label] <= bound[label] for label in bound)
+        assert sum(bound.values()) > sum(found.values())
+
+
+def test_exact_belongs_to_a_dry_run(made, command, tmp_path):
+    assert "give --dry-run too" in command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--exact", status=2).err
