@@ -92,8 +92,10 @@ def _weights(data: DataSchema, context: dict[str, Any]) -> tf.RaggedTensor:
         (given == counts) | (given == 0), "video ", context[data.id_key], " has ", given, " label_weights, but ", counts, " labels"
     )
     with tf.control_dependencies([] if fitting is None else [fitting]):
-        dense = weights.to_tensor(1.0, shape=[None, tf.maximum(tf.reduce_max(counts), 0)])
-    whole = tf.RaggedTensor.from_tensor(dense, lengths=counts)
+        dense = weights.to_tensor(1.0)
+    missing = tf.reduce_max(tf.cast(counts, tf.int32), axis=0) - tf.shape(dense)[1]
+    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(missing, 0)]], constant_values=1.0)
+    whole = labels.with_flat_values(tf.RaggedTensor.from_tensor(dense, lengths=counts).flat_values)
     return whole if data.classes is None else tf.ragged.boolean_mask(whole, classes.listed(labels, data.classes))
 
 
