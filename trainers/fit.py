@@ -113,7 +113,7 @@ def train_step(assembly: Assembly, optimizer: keras.optimizers.Optimizer, num_cl
     @tf.function(reduce_retracing=True)
     def step(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss, total = assembly.losses(batch["features"], multi_hot(batch["labels"], num_classes))
+            loss, total = assembly.losses(batch["features"], multi_hot(batch["labels"], num_classes, batch.get("label_weights")))
         optimizer.apply(tape.gradient(total, variables), variables)
         return loss
 

@@ -188,10 +188,14 @@ def _prepare(layers: list[keras.layers.Layer], recipe: Recipe, train_set: TrainS
             layer.set_prior(train_set.prior * recipe.prior_scale)
 
 
-def multi_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Class numbers [B, L] int32, padded with -1, as [B, C] float32 of 0 and 1; made on the device, where they are 24 bytes a video."""
+def multi_hot(labels: tf.Tensor, num_classes: int, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Class numbers [B, L] int32, padded with -1, as [B, C] float32 of 0 and 1, or of their weights [B, L] float32 in place of 1.
+
+    It is made on the device, where they are 24 bytes a video.
+    """
     rows = tf.broadcast_to(tf.range(tf.shape(labels)[0])[:, None], tf.shape(labels))
     real = labels >= 0
     places = tf.stack([tf.boolean_mask(rows, real), tf.boolean_mask(labels, real)], axis=1)
     shape = tf.stack([tf.shape(labels)[0], num_classes])
-    return tf.minimum(tf.scatter_nd(places, tf.ones(tf.shape(places)[:1]), shape), 1.0)
+    values = tf.ones(tf.shape(places)[:1]) if weights is None else tf.boolean_mask(weights, real)
+    return tf.minimum(tf.scatter_nd(places, values, shape), 1.0)
