@@ -11,6 +11,11 @@ def rows(labels: tf.RaggedTensor, classes: Sequence[int]) -> tf.RaggedTensor:
     return tf.ragged.boolean_mask(labels.with_flat_values(found), labels.with_flat_values(found >= 0))
 
 
+def listed(labels: tf.RaggedTensor, classes: Sequence[int]) -> tf.RaggedTensor:
+    """Which class ids [B, (L)] are in the list: bool [B, (L)]."""
+    return labels.with_flat_values(row_numbers(labels.flat_values, classes) >= 0)
+
+
 def row_numbers(ids: tf.Tensor, classes: Sequence[int]) -> tf.Tensor:
     """Class ids [N] int64 as rows of the list [N] int64, or -1 for those that are not in it."""
     size = max(classes) + 1

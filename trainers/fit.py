@@ -141,7 +141,8 @@ def train_step(
     @tf.function(reduce_retracing=True, jit_compile=jit or None)
     def step(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss, total = assembly.losses(batch["features"], multi_hot(batch["labels"], num_classes), batch.get("teacher"))
+            labels = multi_hot(batch["labels"], num_classes, batch.get("label_weights"))
+            loss, total = assembly.losses(batch["features"], labels, batch.get("teacher"))
         optimizer.apply(tape.gradient(total, variables), variables)
         return loss
 

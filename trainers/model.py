@@ -206,9 +206,13 @@ def _prepare(layers: list[keras.layers.Layer], recipe: Recipe, train_set: TrainS
             layer.set_prior(train_set.prior * recipe.prior_scale)
 
 
-def multi_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Class numbers [B, L] int32, padded with -1, as [B, C] float32 of 0 and 1; made on the device, where they are 24 bytes a video."""
+def multi_hot(labels: tf.Tensor, num_classes: int, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Class numbers [B, L] int32, padded with -1, as [B, C] float32 of 0 and 1, or of their weights [B, L] float32 in place of 1.
+
+    It is made on the device, where they are 24 bytes a video.
+    """
     rows = tf.broadcast_to(tf.range(tf.shape(labels)[0])[:, None], tf.shape(labels))
     places = tf.stack([rows, tf.where(labels < 0, num_classes, labels)], axis=2)  # padding into a column that is cut off
     shape = tf.stack([tf.shape(labels)[0], num_classes + 1])
-    return tf.minimum(tf.scatter_nd(places, tf.ones(tf.shape(labels)), shape), 1.0)[:, :num_classes]
+    values = tf.ones(tf.shape(labels)) if weights is None else weights
+    return tf.minimum(tf.scatter_nd(places, values, shape), 1.0)[:, :num_classes]

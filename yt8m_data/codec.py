@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 
 from yt8m_data import wire
 from yt8m_data.encoding import encode
 from yt8m_data.errors import BadRecord
 from yt8m_data.proto import Example, SequenceExample
-from yt8m_data.schema import OTHER, PROVENANCE, SEGMENTS, Feature, Schema
+from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
 from yt8m_data.tfrecord import HeadBlock, RecordBlock
 
 __all__ = ["Decoded", "decode", "decode_heads", "encode"]
@@ -56,6 +57,9 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
         columns.append(_others(found))
     if provenance:
         columns += [_provenance(found, column, refused) for column in PROVENANCE]
+        counts, weights = (column.value_lengths() for column in (columns[1], columns[-1]))
+        unlike = pc.fill_null(pc.not_equal(counts, weights), False).to_numpy(zero_copy_only=False)
+        refused.add(unlike, "label", f"{LABEL_WEIGHTS!r} has another number of values than {schema.labels_key!r}")
         target = pa.schema([*target, *PROVENANCE])
 
     batch = pa.RecordBatch.from_arrays(columns, schema=target)
@@ -172,8 +176,8 @@ def _keys(schema: Schema, provenance: bool) -> tuple[wire.Key, ...]:
             keys.append(wire.Key(column.name.encode(), _kind(column)))
     if provenance:
         for column in PROVENANCE:
-            is_text = pa.types.is_binary(column.type)
-            keys.append(wire.Key(column.name.encode(), *((wire.BYTES,) if is_text else (wire.FLOAT, 4))))
+            kind = (wire.BYTES,) if pa.types.is_binary(column.type) else (wire.FLOAT, 4) if column.type == pa.float32() else (wire.FLOAT,)
+            keys.append(wire.Key(column.name.encode(), *kind))
     return tuple(keys)
 
 
@@ -357,6 +361,12 @@ def _provenance(found: _Found, column: pa.Field, refused: _Refused) -> pa.Array:
     values = found.context[column.name.encode()]
     if pa.types.is_binary(column.type):
         return _binary(found.data, values, refused.rows | (values.kind != wire.BYTES), nullable=True)
+    if pa.types.is_list(column.type):
+        absent = refused.rows | (values.kind != wire.FLOAT) | (values.lengths % 4 != 0)
+        lengths = np.where(absent, 0, values.lengths)
+        weights = pa.array(wire.concatenate(found.data, values.starts, lengths).view("<f4"))
+        valid = pa.py_buffer(np.packbits(~absent, bitorder="little"))
+        return pa.Array.from_buffers(column.type, len(lengths), [valid, pa.py_buffer(_offsets(lengths // 4))], children=[weights])
     absent = refused.rows | (values.kind != wire.FLOAT) | (values.lengths != 4)
     numbers = wire.gather(found.data, np.where(absent, 0, values.starts), 4).view("<f4").reshape(-1)
     return pa.array(numbers, mask=absent)

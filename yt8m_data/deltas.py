@@ -20,6 +20,7 @@ from yt8m_data.errors import DataError
 from yt8m_data.neighbors import nearest
 from yt8m_data.schema import Schema
 from yt8m_data.shards import atomic_write, stable_hash, unit_interval
+from yt8m_data.statistics import distinct_labels
 
 FILE = "deltas.arrow"
 POOL = 1024  # donors of a label on average, where it has so many videos and no more pairs are wanted
@@ -76,11 +77,8 @@ def plan(counts: np.ndarray, threshold: float, most: int, seed: int = 0, neighbo
 
 def donors(selection: Selection, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Find the donors among the videos of a batch: (label, its donors) for each label that has some."""
-    column = batch.column("labels")
-    lengths, values = column.value_lengths().to_numpy(), column.flatten().to_numpy()
     draws = unit_interval(stable_hash(selection.seed, batch.column("id").to_pylist(), "donor"))
-    pairs = np.unique(values.astype(np.int64) << 32 | np.repeat(np.arange(len(lengths)), lengths))
-    labels, rows = pairs >> 32, pairs & 0xFFFFFFFF
+    rows, labels = distinct_labels(batch.column("labels"))
     donates = draws[rows] < selection.rates[labels]
     labels, rows = labels[donates], rows[donates]
     for label in np.unique(labels).tolist():
@@ -125,6 +123,26 @@ def select(selection: Selection, batches: Iterable[pa.RecordBatch], schema: Sche
         pool = pa.concat_batches(parts)
         made.append(subtract(label, pool, *pairs(selection, label, pool, schema, threads), schema))
     return gather(made, schema)
+
+
+def draw(bank: Deltas, seed: int, labels: pa.ListArray, ids: list[bytes]) -> np.ndarray:
+    """Draw a delta for each of N synthetic videos by its id: rows of the bank, int64 [N].
+
+    First a label: one of the base's own (`labels`, the bases' [N]) that the bank has deltas of, since what varies within these is known to
+    vary in such a video; one of all the bank's where it has none. Then one of its deltas.
+    """
+    known, starts, sizes = np.unique(bank.labels, return_index=True, return_counts=True)
+    rows, values = distinct_labels(labels)
+    place = np.searchsorted(known, values).clip(max=len(known) - 1)
+    own = known[place] == values
+    rows, place = rows[own], place[own]
+    count = np.bincount(rows, minlength=len(ids))
+    which = stable_hash(seed, ids, "delta label")
+    candidate = (which % np.where(count > 0, count, len(known)).astype(np.uint64)).astype(np.int64)
+    first = np.cumsum(count) - count
+    chosen = np.where(count > 0, np.append(place, 0)[np.minimum(first + candidate, len(place))], candidate)
+    within = stable_hash(seed, ids, "delta") % sizes[chosen].astype(np.uint64)
+    return starts[chosen] + within.astype(np.int64)
 
 
 def gather(made: Iterable[pa.RecordBatch], schema: Schema) -> pa.RecordBatch:

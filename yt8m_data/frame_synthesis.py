@@ -8,6 +8,7 @@ as dequantised values, and what comes of it is cut to the range of the code and 
 because dequantising is q * 4 / 255 + 4 / 512 - 2 and quantising its inverse but for the 4 / 512 (see `quantize`).
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow as pa
 from yt8m_data import quantize
 from yt8m_data.sampling import Plan
 from yt8m_data.schema import ORDER, Schema
-from yt8m_data.synthesis import Synthetics, gaussian, heads, moves
+from yt8m_data.synthesis import NOISE, Synthetics, gaussian, heads, moves
 
 MAKE_ROWS = 32  # synthetic videos made at a time: some 8 MB
 _SHIFT = np.float32(255 / 512)
@@ -61,9 +62,16 @@ class Videos:
             yield self._batches[number].take(pa.array(self._row[rows[self._batch[rows] == number]]))
 
 
-def make(videos: Videos, chosen: Synthetics, plan: Plan, schema: Schema) -> pa.RecordBatch:
-    """Make synthetic videos as `synthesis.make` does, of as many frames as their bases have."""
-    columns = heads(videos.heads, chosen, plan, schema)
+def means(column: pa.ListArray, size: int) -> np.ndarray:
+    """Average the dequantised frames of each record of a column, float32 [N, size]."""
+    codes, offsets = _matrix(column, size)
+    found = [quantize.dequantized_mean(codes[start:end]) for start, end in itertools.pairwise(offsets.tolist())]
+    return np.array(found, np.float32).reshape(-1, size)
+
+
+def make(videos: Videos, chosen: Synthetics, plan: Plan, schema: Schema, neighbors: np.ndarray | None = None) -> pa.RecordBatch:
+    """Make synthetic videos as `synthesis.make` does, of as many frames as their bases have. There are no deltas."""
+    columns = heads(videos.heads, chosen, plan, schema, neighbors)
     ids = columns.column("id").to_pylist()
     other, part = moves(chosen)
     for place, feature in enumerate(schema.features):
@@ -72,7 +80,7 @@ def make(videos: Videos, chosen: Synthetics, plan: Plan, schema: Schema) -> pa.R
             frames = videos.frames(feature.name, base)
             if feature.name in plan.settings.hold:
                 made.append(frames)
-            elif method == "noise":
+            elif method == NOISE:
                 noise = gaussian(plan.settings.seed, new_id, feature.name, frames.size, plan.settings.sigma)
                 made.append(_quantized(frames + noise.reshape(frames.shape) * _UNITS))
             else:

@@ -7,16 +7,17 @@ the memory is dealt into sub-pools by a hash of the id, each a partition of its 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import frame_synthesis, synthesis
+from yt8m_data import frame_synthesis, quality, synthesis
+from yt8m_data.deltas import Deltas
 from yt8m_data.neighbors import Pool, search
-from yt8m_data.sampling import OVER, SUB, Plan
+from yt8m_data.sampling import OVER, Plan
 from yt8m_data.schema import Schema
-from yt8m_data.shards import stable_hash, unit_interval
+from yt8m_data.shards import stable_hash
 from yt8m_data.statistics import distinct_labels
 
 MAKE_ROWS = 1024  # synthetic videos made at a time
@@ -48,6 +49,25 @@ class Pools:
         hashes = stable_hash(self.seed, [ids[row] for row in salted.tolist()], "pool")
         partitions[salted] += (hashes % self.salts[labels[salted]].astype(np.uint64)).astype(np.int64)
         return partitions
+
+
+class Made(NamedTuple):
+    """Synthetic videos of a partition; the arrays are [rows].
+
+    Attributes:
+      batch: with the columns of `schema.arrow` and `PROVENANCE`.
+      apart: float64, the squared distance from base to neighbour, NaN where there is none.
+      base: int64, rows of the partition; `deciding`: int64, their deciding labels.
+      filler: bool, whether the pool was too small for what the policy asks for.
+      checked: how far a sample of them are from the real videos of the partition.
+    """
+
+    batch: pa.RecordBatch
+    apart: np.ndarray
+    base: np.ndarray
+    deciding: np.ndarray
+    filler: np.ndarray
+    checked: quality.Distances
 
 
 def pack(plan: Plan, video_bytes: int, partition_bytes: int, pool_bytes: int | None = None) -> Pools:
@@ -82,8 +102,7 @@ def route(plan: Plan, pools: Pools, batch: pa.RecordBatch) -> tuple[np.ndarray, 
     deciding = plan.decide(batch.column("labels"))
     regime = np.where(deciding < 0, 0, plan.regime[deciding])
     ids = batch.column("id").to_pylist()
-    draw = unit_interval(stable_hash(plan.settings.seed, ids, "keep"))
-    lucky = (regime != SUB) | (draw < plan.keep[deciding])
+    lucky = plan.kept(ids, batch.column("labels"), deciding)
     rows, labels = distinct_labels(batch.column("labels"))
     sent = (pools.needed[labels] | ((labels == deciding[rows]) & (regime[rows] == OVER))) & (pools.partition[labels] >= 0)
     rows, labels = rows[sent], labels[sent]
@@ -130,12 +149,10 @@ def synthesize(
     order: np.ndarray,
     schema: Schema,
     threads: int,
+    bank: Deltas | None = None,
     destination: Callable[[list[bytes]], np.ndarray] | None = None,
-) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Make the synthetic videos of a partition.
-
-    Yields batches with the columns of `schema.arrow` and `PROVENANCE`, and the squared distance from base to neighbour of each row, float64
-    [rows], NaN for noise.
+) -> Iterator[Made]:
+    """Make the synthetic videos of a partition, some at a time.
 
     Args:
       plan: the plan.
@@ -144,33 +161,44 @@ def synthesize(
       order: int64 [N], ascending, the place of each row in the input.
       schema: of the records; neighbours are those by its first feature, at frame level by the mean of its frames.
       threads: for large pools.
+      bank: for the method delta, at video level.
       destination: tells where videos go by their ids, int64 [M]; they are made in that order, so that each batch goes to few places.
     """
-    visual = schema.features[0]
-    if isinstance(batch, frame_synthesis.Videos):
-        heads, vectors, step = batch.heads, batch.means(visual.name), frame_synthesis.MAKE_ROWS
-    else:
-        heads, vectors, step = batch, batch.column(visual.name).flatten().to_numpy().reshape(-1, visual.size), MAKE_ROWS
+    visual, settings = schema.features[0], plan.settings
+    framed = isinstance(batch, frame_synthesis.Videos)
+    heads = batch.heads if framed else batch
+    vectors = batch.means(visual.name) if framed else quality.matrix(batch, visual.name, visual.size)
     neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads)
-    ids = heads.column("id").to_pylist()
-    chosen = synthesis.choose(plan, ids, deciding, neighbors, order)
+    ids, labels = heads.column("id").to_pylist(), plan.decide(heads.column("labels"))
+    chosen = synthesis.choose(plan, ids, deciding, neighbors, order, plan.quotas(ids, heads.column("labels"), deciding))
+    names = synthesis.synthetic_ids(ids, chosen)
+    looked_at = quality.checked(names, deciding[chosen.base], settings.seed)
     if destination is not None:
-        by_destination = np.argsort(destination(synthesis.synthetic_ids(ids, chosen)), kind="stable")
+        by_destination = np.argsort(destination(names), kind="stable")
         chosen = synthesis.Synthetics(*(column[by_destination] for column in chosen))
+        looked_at = np.flatnonzero(np.isin(by_destination, looked_at))
     slots = neighbors[chosen.base] == chosen.neighbor[:, None]
     apart = np.where(chosen.neighbor < 0, np.nan, np.where(slots, distances[chosen.base], 0).sum(axis=1))
+    step = frame_synthesis.MAKE_ROWS if framed else MAKE_ROWS
     for at in range(0, len(chosen.base), step):
         part = synthesis.Synthetics(*(column[at : at + step] for column in chosen))
-        if isinstance(batch, frame_synthesis.Videos):
-            made = frame_synthesis.make(batch, part, plan, schema)
+        rows = looked_at[(looked_at >= at) & (looked_at < at + step)] - at
+        if framed:
+            made = frame_synthesis.make(batch, part, plan, schema, neighbors)
+            sample = frame_synthesis.means(made.column(visual.name).take(pa.array(rows)), visual.size)
         else:
-            made = synthesis.make(batch, part, plan, schema)
-        yield made, apart[at : at + step]
+            made = synthesis.make(batch, part, plan, schema, neighbors, bank)
+            sample = quality.matrix(made, visual.name, visual.size)[rows]
+        checked = quality.distances(sample, part.base[rows], part.neighbor[rows], deciding[part.base[rows]], vectors, labels)
+        yield Made(made, apart[at : at + step], part.base, deciding[part.base], part.filler, checked)
 
 
 def distance_bins(squared: np.ndarray) -> list[int | None]:
-    """Put distances, given squared, into logarithmic bins floor(BINS_PER_OCTAVE * log2 distance); None for 0, and NaN is left out."""
-    squared = squared[~np.isnan(squared)]
+    """Put distances, given squared, into logarithmic bins floor(BINS_PER_OCTAVE * log2 distance).
+
+    None is the bin of 0; what is not finite has none.
+    """
+    squared = squared[np.isfinite(squared)]
     apart = squared > 0
     bins = np.zeros(len(squared), np.int64)
     bins[apart] = np.floor(np.log2(squared[apart]) * (BINS_PER_OCTAVE / 2))

@@ -171,3 +171,18 @@ def test_gated_netvlad_trains_on_the_result(made, augmented, command, tmp_path):
         command("yt8m-train", "fit", "gated_netvlad", *data, tmp_path / str(steps), *options, "--set", f"training.steps={steps}")
         gap[steps] = json.loads((tmp_path / str(steps) / "metrics.json").read_text())["gap"]
     assert gap[40] > gap[1] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "delta"], "deltas are between the vectors of videos"),
+        (["--holdout", "MADE"], "leave --holdout out"),
+        (["--hold", "mean_rgb"], "there is no feature 'mean_rgb' to hold: the records have rgb, audio"),
+    ],
+)
+def test_what_needs_vectors_of_videos_is_refused(made, command, tmp_path, options, said):
+    options = [str(made / "*.tfrecord") if option == "MADE" else option for option in options]
+    result = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options, status=2)
+    assert said in result.err
+    assert not (tmp_path / "out").exists()

@@ -144,7 +144,7 @@ def test_the_frames_that_meet(count, other, met):
 
 def synthetics(base: list[int], neighbor: list[int], method: list[str], factor: float = 0.25) -> Synthetics:
     factors = np.where(np.array(method) == "noise", np.nan, factor).astype(np.float32)
-    return Synthetics(np.array(base), np.array(neighbor), np.array(method), factors, np.arange(len(base)) + 1)
+    return Synthetics(np.array(base), np.array(neighbor), np.array(method), factors, np.arange(len(base)) + 1, np.zeros(len(base), bool))
 
 
 @pytest.mark.parametrize("hold", [(), ("audio",)])
