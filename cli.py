@@ -340,6 +340,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     manifest = job.run(source, settings, output, engine, options["counts"], holdout)
     collect.write([out], names=names, command=_command())
     click.echo(text.books(manifest["totals"]))
+    click.echo(text.gates(manifest))
 
 
 @yt8m_data.command()

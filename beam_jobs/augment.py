@@ -344,6 +344,7 @@ class Synthesize(beam.DoFn):
         for originals in take(np.flatnonzero(deciding >= 0)):
             yield from self._send(_originals(originals, self.plan, b"_o00"))
         books: Tally[Any] = Tally()
+        near: list[Any] = []
         bank = None if self.bank is None else deltas.read(self.bank)
         for made in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads, bank, self.layout.partition):
             self.counter.add(made.batch.num_rows)
@@ -353,10 +354,11 @@ class Synthesize(beam.DoFn):
             for part, squared in zip((TO_BASE, TO_NEIGHBOR, TO_OTHER), made.checked, strict=True):
                 books.update((part, number) for number in pools.distance_bins(squared))
             books[NEARER_OTHER] += int((made.checked.other < made.checked.base).sum())
-            for near in watch.look(made) if watch else ():
-                books[NEAR] += 1
-                yield beam.pvalue.TaggedOutput(NEAR, near)
+            near += watch.look(made) if watch else []
             yield from self._send(made.batch)
+        books[NEAR] += len(near)
+        for each in sorted(near)[: holdouts.LISTED]:
+            yield beam.pvalue.TaggedOutput(NEAR, each)
         for entry, count in books.items():
             yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
 

@@ -44,34 +44,37 @@ def distances(
     """
     to_base, to_neighbor = _squared(made, real[base]), _squared(made, real[neighbor])
     to_neighbor[neighbor < 0] = np.nan
-    to_other = np.full(len(made), np.inf)
-    for each in np.unique(label).tolist():
-        rows = np.flatnonzero(label == each)
-        _, to_other[rows] = closest(made[rows], real, np.flatnonzero(deciding != each))
+    _, to_other = closest(made, real, label[:, None] == deciding)
     return Distances(to_base, to_neighbor, to_other)
 
 
-def closest(queries: np.ndarray, real: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest of `real[rows]` to each query: its row, int64 [Q], -1 where there is none, and its squared distance, float64 [Q].
+def closest(queries: np.ndarray, real: np.ndarray, excluded: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest of `real` to each query: its row, int64 [Q], -1 where there is none, and its squared distance, float64 [Q].
 
-    Candidates come from float32 products; their distances are taken again in float64. Ties go to the first row.
+    Candidates come from float32 products; their distances are taken again in float64.
+
+    Args:
+      queries: float32 [Q, D].
+      real: float32 [N, D].
+      excluded: bool [Q, N], pairs that do not count.
     """
     best, squared = np.full(len(queries), -1), np.full(len(queries), np.inf)
-    for start in range(0, len(rows), _BLOCK):
-        part = rows[start : start + _BLOCK]
-        block = real[part]
+    for start in range(0, len(real), _BLOCK):
+        block = real[start : start + _BLOCK]
         norms = np.einsum("ij,ij->i", block, block)
         for at in range(0, len(queries), _QUERIES):
-            query = queries[at : at + _QUERIES]
-            score = norms - 2 * (query @ block.T)
-            width = min(_CANDIDATES, len(part))
+            some = slice(at, at + _QUERIES)
+            score = norms - 2 * (queries[some] @ block.T)
+            if excluded is not None:
+                score[excluded[some, start : start + _BLOCK]] = np.inf
+            width = min(_CANDIDATES, len(block))
             near = np.sort(np.argpartition(score, width - 1, axis=1)[:, :width], axis=1)
-            exact = _squared(query[:, None], block[near])
-            first = exact.argmin(axis=1)
-            found, row = exact[np.arange(len(query)), first], part[near[np.arange(len(query)), first]]
-            nearer = found < squared[at : at + _QUERIES]
-            squared[at : at + _QUERIES][nearer] = found[nearer]
-            best[at : at + _QUERIES][nearer] = row[nearer]
+            exact = _squared(queries[some][:, None], block[near])
+            exact[np.isinf(np.take_along_axis(score, near, axis=1))] = np.inf
+            first = exact.argmin(axis=1)[:, None]
+            found, row = (np.take_along_axis(x, first, axis=1)[:, 0] for x in (exact, near))
+            nearer = np.flatnonzero(found < squared[some])
+            squared[at + nearer], best[at + nearer] = found[nearer], start + row[nearer]
     return best, squared
 
 
@@ -87,16 +90,17 @@ def scale(vectors: np.ndarray, rows: np.ndarray, ids: list[bytes], seed: int) ->
     """How far apart the videos of a label lie: the median squared distance to the nearest other, over SCALED of them; 0 for a lone one."""
     if len(rows) < 2:
         return 0.0
-    chosen = rows[np.argsort(stable_hash(seed, [ids[row] for row in rows.tolist()], "scale"), kind="stable")[:SCALED]]
-    apart = [closest(vectors[row : row + 1], vectors, rows[rows != row])[1][0] for row in chosen.tolist()]
+    hashes = stable_hash(seed, [ids[row] for row in rows.tolist()], "scale")
+    chosen, members = np.argsort(hashes, kind="stable")[:SCALED], vectors[rows]
+    _, apart = closest(members[chosen], members, chosen[:, None] == np.arange(len(rows)))
     return float(np.median(apart))
 
 
 def near_duplicates(made: np.ndarray, held_out: np.ndarray, rows: np.ndarray, limit: float) -> Duplicates:
     """Find those of synthetic videos, float32 [M, D], whose nearest of `held_out[rows]` is within `limit`, a squared distance."""
-    best, squared = closest(made, held_out, rows)
-    near = np.flatnonzero((best >= 0) & (squared <= limit))
-    return Duplicates(near, best[near], squared[near])
+    best, squared = closest(made, held_out[rows])
+    near = np.flatnonzero(squared <= limit)
+    return Duplicates(near, rows[best[near]], squared[near])
 
 
 def matrix(batch: pa.RecordBatch, feature: str, size: int) -> np.ndarray:

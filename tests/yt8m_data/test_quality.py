@@ -18,21 +18,22 @@ def test_closest_is_brute_force(seed, num_queries, num_real, steps, block):
     """Small whole numbers, so that distances are exact; with few steps many are equal, and the first row is to be found."""
     random = np.random.default_rng(seed)
     queries, real = (random.integers(-steps, steps + 1, (n, 3)).astype(np.float32) for n in (num_queries, num_real))
-    rows = np.flatnonzero(random.random(num_real) < 0.7)
+    excluded = random.random((num_queries, num_real)) < 0.4 if num_real % 2 else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quality, "_BLOCK", block)
         patch.setattr(quality, "_QUERIES", 7)
-        best, apart = quality.closest(queries, real, rows)
+        best, apart = quality.closest(queries, real, excluded)
     for at in range(num_queries):
-        expected = min((squared(queries[at], real[row]) for row in rows), default=np.inf)
-        assert apart[at] == expected
-        assert (best[at] == -1) if not len(rows) else squared(queries[at], real[best[at]]) == expected
-        assert best[at] == -1 or best[at] in rows
+        rows = [row for row in range(num_real) if excluded is None or not excluded[at, row]]
+        expected = min((squared(queries[at], real[row]), row) for row in rows) if rows else (np.inf, -1)
+        assert apart[at] == expected[0]
+        assert squared(queries[at], real[best[at]]) == expected[0] if rows else best[at] == -1
+        assert best[at] in rows or not rows
 
 
 def test_close_ones_are_told_apart_at_any_distance_from_the_origin():
     real = np.float32(1000) + np.arange(6, dtype=np.float32)[:, None] * np.float32(0.125) * np.ones((1, 64), np.float32)
-    best, apart = quality.closest(real[[2]] + np.float32(0.0625), real, np.array([0, 1, 3, 4, 5]))
+    best, apart = quality.closest(real[[2]] + np.float32(0.0625), real, np.array([[False, False, True, False, False, False]]))
     assert best.tolist() == [3]
     assert apart.tolist() == [64 * 0.0625**2]
 

@@ -126,6 +126,17 @@ def resharding(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gates(manifest: Mapping[str, Any]) -> str:
+    """Print how an augmentation's outcome compares with what was foretold and aimed at."""
+    forecast, unfilled = manifest["forecast"], len(manifest["unfilled"])
+    lines = [f"{forecast['records']:>12,.0f} foretold" + (f", {forecast['bound']}" if forecast["bound"] else "")]
+    if unfilled:
+        lines.append(f"{unfilled:>12,} labels could not be filled: the manifest and the report say why")
+    if "holdout" in manifest:
+        lines.append(f"{manifest['holdout']['near_duplicates']:>12,} near-duplicates of held-out videos")
+    return "\n".join(lines)
+
+
 def _named(label: int, names: Mapping[int, str] | None) -> str:
     return f" {names[label]}" if names and label in names else ""
 

@@ -3,7 +3,8 @@
 from yt8m_data.sampling.forecast import forecast
 from yt8m_data.sampling.outcome import unfilled
 from yt8m_data.sampling.plan import KEEP, OVER, REGIMES, SPLIT, SUB, Plan
-from yt8m_data.sampling.policies import needs_sets, plan
+from yt8m_data.sampling.policies import FULL_RECORDS, needs_sets, plan
+from yt8m_data.sampling.published import FULL_THRESHOLD
 from yt8m_data.sampling.settings import (
     DECOUPLE,
     LABEL_RULES,
@@ -21,6 +22,8 @@ from yt8m_data.sampling.settings import (
 
 __all__ = [
     "DECOUPLE",
+    "FULL_RECORDS",
+    "FULL_THRESHOLD",
     "KEEP",
     "LABEL_RULES",
     "METHODS",

@@ -273,3 +273,33 @@ def test_numbers_on_the_command_line():
     for parse, text in ((sampling.parse_threshold, "many"), (sampling.parse_range, "half"), (sampling.parse_range, "0.1:half")):
         with pytest.raises(DataError, match="is not a number"):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ({}, "at most"),
+        ({"methods": ("noise", "copy", "delta")}, ""),
+        ({"methods": ("noise",), "labels": "union"}, ""),  # noise has no neighbour whose labels it could take
+        ({"methods": ("noise",), "labels": "ranking"}, "about"),
+        ({"labels": "intersection"}, "at most"),
+        ({"labels": "union"}, "about"),
+        ({"policy": "target", "floor": 5.0}, ""),
+        ({"policy": "target", "floor": 5.0, "labels": "intersection"}, "at most"),
+        ({"policy": "target", "floor": 5.0, "labels": "soft"}, "at least"),
+        ({"policy": "target", "floor": 5.0, "labels": "ranking"}, "about"),
+    ],
+)
+def test_how_sure_a_forecast_is(options, bound):
+    assert plan([5, 50], Settings(**options)).bound == bound
+
+
+def test_a_number_of_neighbors_of_one_s_own():
+    assert plan([5, 150, 20_000, 0], replace(FULL, neighbors=3)).neighbors.tolist() == [3, 3, 0, 0]
+    assert target([5, 150], floor=20, neighbors=4).neighbors.tolist() == [4, 0]
+
+
+def test_growth_is_a_bound_where_the_deciding_labels_are_not_known():
+    made = target([10, 100], floor=50)
+    assert made.growth() == pytest.approx((10 * 5 + 100) / 110)
+    assert replace(made, own=np.array([1.0, 99.0])).growth() == pytest.approx((5 + 99) / 100)
