@@ -80,9 +80,8 @@ class ParquetWriter:
 def parquet(path: str | PathLike[str], classes: Classes, top_k: int | None = None) -> Iterator[ParquetWriter]:
     """A ParquetWriter of a file that appears whole or not at all."""
     with atomic_write(path) as stream:
-        writer = ParquetWriter(stream, classes, top_k)
-        yield writer
-        writer.close()
+        with contextlib.closing(ParquetWriter(stream, classes, top_k)) as writer:
+            yield writer
 
 
 class Predictions:
