@@ -51,12 +51,16 @@ class Policy(NamedTuple):
     epochs: float  # passes over the plain set, so that policies of equal epochs have equal steps
     moved: float = 0  # of these, the first that take videos moved by deltas
     falls: float | None = None  # passes after which the learning rate is 0.3 times as large
+    scale: float = 1.0  # of the deltas
+    probability: float = 0.8  # that a draw is moved
 
 
 POLICIES = {
     "plain, 3 epochs": Policy("plain", 3),
     "plain, 6 epochs": Policy("plain", 6, falls=5),
     "delta, 6 epochs": Policy("plain", 6, moved=5, falls=5),
+    "plain, 11 epochs": Policy("plain", 11, falls=10),
+    "delta, 11 epochs": Policy("plain", 11, moved=10, falls=10, scale=0.7, probability=1.0),
     "paper, 3 epochs": Policy("paper", 3),
     "extrapolate, 3 epochs": Policy("extrapolate", 3),
 }
@@ -147,7 +151,7 @@ class Study:
             yield from ("training.decay=0.3", f"training.decay_examples={round(how.falls * batches) * 256}")
         if how.moved:
             steps, file = round(how.moved * batches), self.work / "deltas" / "deltas.arrow"
-            yield f"input.move={{deltas: {file}, scale: 1.0, probability: 0.8, steps: {steps}}}"
+            yield f"input.move={{deltas: {file}, scale: {how.scale}, probability: {how.probability}, steps: {steps}}}"
 
 
 def table(system: str, figures: dict[str, np.ndarray]) -> str:
