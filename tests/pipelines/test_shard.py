@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import google_crc32c
 import numpy as np
@@ -250,7 +251,7 @@ def test_published_shards(shared_data, command, tmp_path):
         ("audioset/*.tfrecord", 285),
         ("yt8m-2018-video/validate000?.tfrecord", None),
     ):
-        out = tmp_path / source[:5]
+        out = tmp_path / source.split("/")[0]
         command("yt8m-data", "shard", shared_data / source, out, "--num-shards", 2)
         before = by_id(records(shared_data, suffix=source))
         after = by_id(records(out))
@@ -302,7 +303,7 @@ def test_wrong_use(options, said, frames, command, tmp_path):
 
 
 def test_a_full_disk_is_told_of_before_the_start(frames, command, tmp_path, monkeypatch):
-    monkeypatch.setattr(job.shutil, "disk_usage", lambda _: (10, 9, 1))
+    monkeypatch.setattr(job.shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
     result = command("yt8m-data", "shard", frames / "*.tfrecord", tmp_path / "out", status=2)
     assert "GB free: make room" in result.err
 
@@ -322,7 +323,7 @@ def breaking(function, after, error):
 
 @pytest.mark.parametrize(("part", "after"), [("open_shard", 1), ("open_shard", 2), ("split_batch", 3)])
 def test_what_was_finished_is_not_done_again(part, after, plain, frames, command, digests, tmp_path, monkeypatch):
-    out, budget = tmp_path / "out", "2MB"
+    out, budget = tmp_path / "out", "600kB"  # three tasks
     with monkeypatch.context() as patch:
         patch.setattr(exchange, part, breaking(getattr(exchange, part), after, RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
@@ -344,13 +345,13 @@ def test_a_damaged_shard_of_a_killed_run_is_written_again(plain, frames, command
     with monkeypatch.context() as patch:
         patch.setattr(exchange, "open_shard", breaking(exchange.open_shard, 2, RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
-            shard([frames / "*.tfrecord"], out, "2MB", monkeypatch, command)
+            shard([frames / "*.tfrecord"], out, "600kB", monkeypatch, command)
     path = sorted(out.glob("*.tfrecord"))[0]
     data = bytearray(path.read_bytes())
     data[500] ^= 1
     path.write_bytes(data)
     (out / ".train-00001.x.tmp").write_bytes(b"half")
-    result = shard([frames / "*.tfrecord"], out, "2MB", monkeypatch, command)
+    result = shard([frames / "*.tfrecord"], out, "600kB", monkeypatch, command)
     assert "1 of 3 tasks were found finished, 2 done" in result.err
     assert digests(out) == digests(plain[0])
 
@@ -360,7 +361,7 @@ def test_another_command_does_not_go_on_with_it(frames, command, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(exchange, "open_shard", breaking(exchange.open_shard, 1, RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
-            shard([frames / "*.tfrecord"], out, "2MB", monkeypatch, command)
+            shard([frames / "*.tfrecord"], out, "600kB", monkeypatch, command)
     result = command("yt8m-data", "shard", frames / "*.tfrecord", out, "--seed", 1, status=2)
     assert "holds the beginning of another output (of other seed, num_shards" in result.err
     command("yt8m-data", "shard", frames / "*.tfrecord", out, "--seed", 1, "--overwrite")
