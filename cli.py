@@ -97,14 +97,14 @@ def yt8m_data() -> None:
 
 @yt8m_data.command()
 @click.argument("out", type=click.Path())
-@click.option("--kind", type=click.Choice(["video", "frame"]), default="video", show_default=True)
+@click.option("--kind", type=click.Choice(["video", "frame", "segment"]), default="video", show_default=True)
 @click.option("--records", type=int, required=True, help="Number of videos.")
 @click.option("--shards", type=int, default=10, show_default=True)
 @click.option("--classes", type=int, default=3862, show_default=True)
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Another sample of the same world: train on one seed, evaluate on another."
 )
-@click.option("--max-frames", type=int, default=300, show_default=True, help="With --kind frame: length of the longest video.")
+@click.option("--max-frames", type=int, default=300, show_default=True, help="With frames: length of the longest video.")
 @click.option("--name", default="train", show_default=True, help="Start of the shards' names.")
 @_OVERWRITE
 def synth(out: str, kind: Any, records: int, shards: int, classes: int, seed: int, max_frames: int, name: str, overwrite: bool) -> None:
@@ -216,29 +216,64 @@ def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str |
 @yt8m_data.command()
 @click.argument("patterns", nargs=-1, required=True)
 @click.argument("out", type=click.Path())
-@click.option("--policy", default="paper", show_default=True, help="paper, authors or target.")
+@click.option("--count", type=int, default=20_000, show_default=True, help="Deltas to make at most; 4.6 KB each.")
+@click.option(
+    "--threshold", default="auto", show_default=True, help="Labels with more videos give deltas; auto scales 10,000 with the data."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@_INPUT
+@_ENGINE
+@_OVERWRITE
+@click.pass_context
+def deltas(ctx: click.Context, patterns: tuple[str, ...], out: str, count: int, threshold: str, seed: int, **options: Any) -> None:
+    """Write differences of near videos that share a frequent label into folder OUT, for `input.move` of a recipe."""
+    from beam_jobs import deltas as job
+    from yt8m_data import sampling
+
+    source, _ = _open(patterns, None, options)
+    manifest = job.run(source, out, count, _engine(ctx, options), sampling.parse_threshold(threshold), seed, options["overwrite"])
+    click.echo(f"{manifest['deltas']} deltas of {len(manifest['by_label'])} labels in {out}/deltas.arrow")
+
+
+@yt8m_data.command()
+@click.argument("patterns", nargs=-1, required=True)
+@click.argument("out", type=click.Path())
+@click.option(
+    "--policy", default="paper", show_default=True, help="paper, authors, target, joint, ml-ros, ml-rus or remedial; see the README."
+)
 @click.option(
     "--threshold",
     default="auto",
     show_default=True,
     help="Count that parts over- from sub-sampled labels; auto scales 10,000 with the data.",
 )
-@click.option("--method", default="interpolate,extrapolate", show_default=True, help="What is made with each neighbour; also noise.")
+@click.option(
+    "--method", default="interpolate,extrapolate", show_default=True, help="What is made with each neighbour; also noise, copy, delta."
+)
 @click.option(
     "--lambda",
     "factor",
     default="0.5",
     show_default=True,
-    help="Factor of inter- and extrapolation, or a range to draw it from, as in 0.2:0.8.",
+    help="Factor of inter- and extrapolation and of deltas, or a range to draw it from, as in 0.2:0.8.",
 )
 @click.option("--sigma", type=float, default=0.03, show_default=True, help="Standard deviation of the noise.")
 @click.option(
-    "--labels", default="base", show_default=True, help="Labels of a synthetic video: base, intersection or union (with the neighbour's)."
+    "--labels",
+    default="base",
+    show_default=True,
+    help="Labels of a synthetic video: base, intersection, union or soft (with the neighbour's), or ranking (a vote of all neighbours).",
 )
+@click.option("--neighbors", type=int, metavar="K", help="Neighbours of a video.  [default: as the policy has it]")
+@click.option("--deltas", type=int, default=16_384, show_default=True, help="Deltas that the method delta draws from.")
 @click.option("--hold", multiple=True, metavar="FEATURE", help="Copy this feature from the base instead of moving it; repeatable.")
-@click.option("--cap", type=float, help="Policy target: sub-sample labels above this count.")
-@click.option("--floor", type=float, help="Policy target: over-sample labels below this count.")
-@click.option("--power", type=float, default=1.0, show_default=True, help="Policy target: aim at n_max (n / n_max) ** power.")
+@click.option("--cap", type=float, help="Policies target and joint: sub-sample labels above this count.")
+@click.option("--floor", type=float, help="The same: over-sample labels below this count.")
+@click.option("--power", type=float, default=1.0, show_default=True, help="The same: aim at n_max (n / n_max) ** power.")
+@click.option("--effective", type=float, metavar="BETA", help="The same: aim at n E(n_max) / E(n), with effective numbers E of videos.")
+@click.option("--targets", type=click.Path(), metavar="FILE", help="The same: CSV with Index and Target, counts to aim at.")
+@click.option("--max-copies", type=float, help="The same: synthetic videos of one video at most.")
+@click.option("--percent", type=float, help="Policies ml-ros and ml-rus: how many of the labelled records to add, or to drop.")
 @click.option("--counts", type=click.Path(), help="A stats.json to plan with, instead of counting first.")
 @click.option(
     "--pool",
@@ -248,10 +283,23 @@ def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str |
     help="Neighbours in the whole input, or in chunks of files.",
 )
 @click.option("--chunk-shards", type=click.IntRange(1), default=256, show_default=True, help="Files in a chunk.")
+@click.option(
+    "--pool-memory",
+    type=click.IntRange(1),
+    default=1 << 10,
+    show_default=True,
+    metavar="MB",
+    help="Features of one label's videos to hold at a time; a label with more is dealt into parts.",
+)
 @click.option("--num-shards", type=click.IntRange(0), default=0, help="Shards to write.  [default: as many as are read]")
 @click.option("--name", default="train", show_default=True, help="Start of the shards' names.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--holdout", multiple=True, metavar="PATTERN", help="Held-out shards: list the synthetic videos that come near theirs.")
+@click.option(
+    "--near", type=float, default=0.25, show_default=True, help="How near: a share of the usual distance to the nearest video of the label."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and the counts to expect, and write nothing.")
+@click.option("--exact", is_flag=True, help="With --dry-run: seek the neighbours and count what would be made, instead of a bound.")
 @_VOCABULARY
 @_INPUT
 @_ENGINE
@@ -268,19 +316,31 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
         threshold=sampling.parse_threshold(options["threshold"]),
         methods=tuple(options["method"].split(",")),
         lambdas=sampling.parse_range(options["factor"]),
-        **{key: options[key] for key in ("sigma", "labels", "hold", "cap", "floor", "power", "seed")},
+        targets=sampling.read_targets(options["targets"]) if options["targets"] else (),
+        **{key: options[key] for key in ("sigma", "labels", "hold", "neighbors", "deltas", "cap", "floor", "power", "effective")},
+        **{key: options[key] for key in ("max_copies", "percent", "seed")},
     )
-    source, names = _open(patterns, options["vocabulary"], options)
+    source, names = _open(patterns, options["vocabulary"], options, extras=True)
     engine = _engine(ctx, options)
-    if options["dry_run"]:
-        plan, expected, records = job.dry_run(source, settings, engine, options["counts"])
-        click.echo(text.plan(plan, expected, records, names))
-        return
+    if options["exact"] and not options["dry_run"]:
+        raise DataError("--exact is how a dry run counts: give --dry-run too")
     chunk = options["chunk_shards"] if options["pool"] == "chunk" else None
-    output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"])
-    manifest = job.run(source, settings, output, engine, options["counts"])
+    pool_bytes = options["pool_memory"] << 20
+    if options["dry_run"]:
+        if options["exact"]:
+            from beam_jobs import rehearse
+
+            foreseen = rehearse.dry_run(source, settings, engine, options["counts"], chunk, pool_bytes)
+        else:
+            foreseen = job.dry_run(source, settings, engine, options["counts"])
+        click.echo(text.plan(*foreseen, names, options["exact"]))
+        return
+    output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"], pool_bytes)
+    holdout = job.HoldOut(_open(options["holdout"], options["vocabulary"], options)[0], options["near"]) if options["holdout"] else None
+    manifest = job.run(source, settings, output, engine, options["counts"], holdout)
     collect.write([out], names=names, command=_command())
     click.echo(text.books(manifest["totals"]))
+    click.echo(text.gates(manifest))
 
 
 @yt8m_data.command()
@@ -431,6 +491,11 @@ _SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, as in training.epochs=5; repeatable."
 )
 
+_LABELLED = click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
+_COUNTS = click.option(
+    "--counts", type=click.Path(), help="A stats.json whose counts sort classes by frequency.  [default: the training set's]"
+)
+
 
 @click.group(cls=_Commands)
 @click.version_option(__version__)
@@ -467,37 +532,204 @@ def describe(recipe: str, overrides: Sequence[str]) -> None:
 @click.option("--train", multiple=True, required=True, help="Pattern of the shards to train on; repeatable.")
 @click.option("--eval", "evaluation", multiple=True, required=True, help="Pattern of the shards to evaluate on; repeatable.")
 @click.option("--out", type=click.Path(), required=True, help="Run folder; the same command resumes an unfinished one.")
+@click.option("--time-limit", type=float, metavar="MINUTES", help="Stop then, with a checkpoint and exit status 3.")
+@click.option(
+    "--strategy",
+    default="one",
+    show_default=True,
+    help="one; mirrored: all GPUs of this machine; multi_worker: the processes that TF_CONFIG lists, each started with this command.",
+)
 @_SET
-def fit(recipe: str, train: Sequence[str], evaluation: Sequence[str], out: str, overrides: Sequence[str]) -> None:
+@click.pass_context
+def fit(
+    ctx: click.Context,
+    recipe: str,
+    train: Sequence[str],
+    evaluation: Sequence[str],
+    out: str,
+    time_limit: float | None,
+    strategy: str,
+    overrides: Sequence[str],
+) -> None:
     """Train RECIPE (a name, or a YAML file) and evaluate it."""
     with _hushed():
         from trainers import fit as job
 
-    click.echo(json.dumps(job.fit(recipe, train, evaluation, out, overrides), indent=2))
+    seconds = None if time_limit is None else time_limit * 60
+    metrics = job.fit(recipe, train, evaluation, out, overrides, seconds, strategy)
+    if metrics:
+        click.echo(json.dumps(metrics, indent=2))
+    elif seconds is not None:
+        ctx.exit(3)
+
+
+_REPEAT = click.option(
+    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Mean of so many draws of frames, where frames are drawn."
+)
+
+
+@yt8m_train.command()
+@click.argument("folder")
+@_LABELLED
+@_COUNTS
+@click.option("--per-class", type=click.Path(), metavar="CSV", help="Write each class's counts and average precision.")
+@click.option("--reliability", type=click.Path(), metavar="CSV", help="Write how often pairs of each probability are true.")
+@_REPEAT
+def evaluate(folder: str, data: Sequence[str], **options: Any) -> None:
+    """Evaluate the run or the ensemble in FOLDER and print its metrics as JSON."""
+    with _hushed():
+        from trainers import evaluate as job
+
+    click.echo(json.dumps(job.evaluate(folder, data, **options), indent=2))
+
+
+@yt8m_train.command()
+@click.argument("patterns", nargs=-1, required=True)
+@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--frames", type=click.IntRange(1), help="Frames drawn of each video.  [default: all]")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="How long to read.")
+def bench_input(patterns: Sequence[str], **options: Any) -> None:
+    """Read shards as fit does, without a model, and print records and megabytes a second, and their share of the disk's rate, as JSON."""
+    with _hushed():
+        from trainers import bench_input as job
+
+    click.echo(json.dumps(job.bench_input(patterns, **options), indent=2))
+
+
+@yt8m_train.command("compare")
+@click.argument("a")
+@click.argument("b")
+@_LABELLED
+@_COUNTS
+@click.option("--resamples", type=click.IntRange(2), default=1000, show_default=True, help="Of the videos.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_REPEAT
+def compare_runs(a: str, b: str, data: Sequence[str], **options: Any) -> None:
+    """Compare the runs or ensembles in folders A and B on the same videos: metrics, differences, and their paired bootstrap, as JSON."""
+    with _hushed():
+        from trainers import compare as job
+
+    click.echo(json.dumps(job.compare(a, b, data, **options), indent=2))
+
+
+@yt8m_train.command()
+@click.argument("folder")
+@click.option("--data", multiple=True, required=True, help="Pattern of the shards; repeatable.")
+@click.option("--out", type=click.Path(), required=True, help="FILE.csv, the challenge's VideoId,LabelConfidencePairs, or FILE.parquet.")
+@click.option("--top-k", type=click.IntRange(1), help="Best classes per video.  [default: 20 in a CSV, all scores in Parquet]")
+@_REPEAT
+def predict(folder: str, data: Sequence[str], out: str, top_k: int | None, repeat: int) -> None:
+    """Predict with the run or the ensemble in FOLDER."""
+    with _hushed():
+        from trainers import predict as job
+
+    click.echo(f"{job.predict(folder, data, out, top_k, repeat)} videos in {out}", err=True)
 
 
 @yt8m_train.command()
 @click.argument("run")
-@click.option("--data", multiple=True, required=True, help="Pattern of labelled shards; repeatable.")
-def evaluate(run: str, data: Sequence[str]) -> None:
-    """Evaluate the model of the folder RUN and print its metrics as JSON."""
+@click.option("--out", type=click.Path(), required=True, help="Folder of the averaged run.")
+@click.option("--last", type=click.IntRange(1), default=5, show_default=True, help="Checkpoints; training.keep_checkpoints keeps them.")
+@click.option(
+    "--batch-norm",
+    type=click.IntRange(1),
+    metavar="BATCHES",
+    help="Take batch norm's statistics anew from so many training batches.  [default: average those of the checkpoints]",
+)
+def average(run: str, out: str, last: int, batch_norm: int | None) -> None:
+    """Average the weights of the last checkpoints of RUN into a run of its own."""
     with _hushed():
-        from trainers import evaluate as job
+        from trainers import average as job
+
+    steps = job.average(run, out, last, batch_norm)
+    click.echo(f"the mean of the weights at steps {', '.join(map(str, steps))} in {out}", err=True)
+
+
+@yt8m_train.command()
+@click.argument("members", nargs=-1, required=True)
+@click.option("--out", type=click.Path(), required=True, help="Folder of the ensemble.")
+@click.option(
+    "--weights",
+    default="equal",
+    show_default=True,
+    help="equal; model or class: learned per model, or per model and class; or the folder of an ensemble whose weights to take.",
+)
+@click.option("--data", multiple=True, help="Pattern of labelled shards that no member was trained on, to learn the weights; repeatable.")
+@_REPEAT
+def ensemble(members: Sequence[str], out: str, weights: str, data: Sequence[str], repeat: int) -> None:
+    """Join MEMBERS, run folders or Parquet files of predict, to one model."""
+    with _hushed():
+        from trainers import ensemble as job
+
+    kept = job.ensemble(members, out, weights, data, repeat)
+    click.echo(json.dumps(job.summary(kept), indent=2))
+
+
+@yt8m_train.command()
+@click.argument("folder")
+@click.option("--out", type=click.Path(), required=True, help="The SavedModel's folder, or the TFLite file.")
+@click.option("--format", "form", type=click.Choice(["saved_model", "tflite"]), default="saved_model", show_default=True)
+@click.option("--bfloat16", is_flag=True, help="Store weights in half the bytes; they are float32 again when the model runs.")
+@click.option("--max-bytes", metavar="SIZE", help="Refuse to leave more than this, as in 1GB, 500MB or 1GiB.")
+def export(folder: str, out: str, form: str, bfloat16: bool, max_bytes: str | None) -> None:
+    """Export the run or the whole ensemble in FOLDER as one model that needs TensorFlow alone."""
+    with _hushed():
+        from trainers import export as job
+
+    size = job.export(folder, out, form, bfloat16, job.parse_size(max_bytes) if max_bytes else None)
+    click.echo(f"{size:,} bytes in {out}", err=True)
+
+
+@yt8m_train.group()
+def segments() -> None:
+    """Find where in a video a class shows: train on rated segments, evaluate, and write a submission."""
+
+
+@segments.command("fit")
+@click.argument("video_run")
+@click.option("--train", multiple=True, required=True, help="Pattern of the shards with rated segments to train on; repeatable.")
+@click.option("--eval", "evaluation", multiple=True, required=True, help="Pattern of the shards to evaluate on; repeatable.")
+@click.option("--out", type=click.Path(), required=True, help="Run folder; the same command resumes an unfinished one.")
+@click.option(
+    "--model",
+    type=click.Choice(["context_ignorant", "context_aware", "mean"]),
+    default="mean",
+    show_default=True,
+    help="What looks at the segment alone, at the whole video as well, or the mean of both.",
+)
+@_SET
+def fit_segments(video_run: str, train: Sequence[str], evaluation: Sequence[str], out: str, model: str, overrides: Sequence[str]) -> None:
+    """Train a segment model whose networks begin as those of VIDEO_RUN, a run of `fit` on frame-level shards, and evaluate it."""
+    with _hushed():
+        from trainers.segments import fit as job
+
+    click.echo(json.dumps(job.fit(video_run, train, evaluation, out, model, overrides), indent=2))
+
+
+@segments.command("evaluate")
+@click.argument("run")
+@click.option("--data", multiple=True, required=True, help="Pattern of shards with rated segments; repeatable.")
+def evaluate_segments(run: str, data: Sequence[str]) -> None:
+    """Evaluate the segment model of the folder RUN and print its metrics as JSON."""
+    with _hushed():
+        from trainers.segments import evaluate as job
 
     click.echo(json.dumps(job.evaluate(run, data), indent=2))
 
 
-@yt8m_train.command()
+@segments.command("predict")
 @click.argument("run")
-@click.option("--data", multiple=True, required=True, help="Pattern of the shards; repeatable.")
-@click.option("--out", type=click.Path(), required=True, help="CSV: VideoId, LabelConfidencePairs.")
-@click.option("--top-k", type=click.IntRange(1), default=20, show_default=True, help="Classes per video.")
-def predict(run: str, data: Sequence[str], out: str, top_k: int) -> None:
-    """Predict with the model of the folder RUN."""
+@click.option("--data", multiple=True, required=True, help="Pattern of frame-level shards; repeatable.")
+@click.option("--out", type=click.Path(), required=True, help="CSV: Class, Segments.")
+@click.option("--top-k", type=click.IntRange(1), default=20, show_default=True, help="Classes per segment.")
+@click.option("--max-segments", type=click.IntRange(1), default=100_000, show_default=True, help="Segments per class.")
+@click.option("--classes", type=click.Path(), help="List of the only classes to write: CSV with a column Index, or one number a line.")
+def predict_segments(run: str, data: Sequence[str], out: str, top_k: int, max_segments: int, classes: str | None) -> None:
+    """Cut every video into segments, and write the best of each class with the segment model of the folder RUN."""
     with _hushed():
-        from trainers import predict as job
+        from trainers.segments import predict as job
 
-    click.echo(f"{job.predict(run, data, out, top_k)} videos in {out}", err=True)
+    click.echo(f"{job.predict(run, data, out, top_k, max_segments, classes)} segments in {out}", err=True)
 
 
 def _memory(budget: str | None) -> int:

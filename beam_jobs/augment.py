@@ -11,28 +11,48 @@ import tempfile
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from beam_jobs import deltas as delta_job
+from beam_jobs import holdout as holdouts
 from beam_jobs import runners, stats
+from beam_jobs.books import (
+    DISTANCE,
+    FILLER,
+    LABEL,
+    NEARER_OTHER,
+    OWN,
+    TO_BASE,
+    TO_NEIGHBOR,
+    TO_OTHER,
+    check_forecast,
+    entries_of,
+    part_of,
+    per_label,
+    quality_of,
+    totals_of,
+)
 from beam_jobs.group import GroupBatches
+from beam_jobs.holdout import HoldOut, ReadHeldOut, Watch
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, ORDER, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
-from yt8m_data import pools, sampling, shards, storage
+from yt8m_data import deltas, frame_synthesis, pools, sampling, shards, storage, synthesis
 from yt8m_data.errors import BadRecord, DataError, bad_lines
-from yt8m_data.neighbors import FAISS_VERSION
 from yt8m_data.schema import PROVENANCE, Schema
-from yt8m_data.statistics import Statistics, distinct_labels
+from yt8m_data.statistics import Statistics, distinct_labels, measures
+from yt8m_data.statistics import folder as folders
 
-POOL_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
+PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
 
-KEPT, BOOKS = "kept", "books"
-DISTANCE, LABEL = "distance", "label"  # entries of the books: (DISTANCE, bin) and (LABEL, label) of synthetic videos
+KEPT, BOOKS, FORECAST, NEAR = "kept", "books", "forecast", "near"
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,7 @@ class Output:
       name: of the shards, as in `NAME-00000-of-00070.tfrecord`.
       num_shards: 0 for as many as there are input files.
       chunk_shards: neighbours are sought within runs of so many input files (the paper's section 3.1 has 256); None for the whole input.
+      pool_bytes: features that one pool may have in memory; a larger one is dealt into sub-pools, of which the manifest tells.
     """
 
     folder: str
@@ -51,9 +72,17 @@ class Output:
     num_shards: int = 0
     chunk_shards: int | None = None
     overwrite: bool = False
+    pool_bytes: int = 1 << 30
 
 
-def run(source: Input, settings: sampling.Settings, output: Output, engine: runners.Engine, counts: str | None = None) -> dict[str, Any]:
+def run(
+    source: Input,
+    settings: sampling.Settings,
+    output: Output,
+    engine: runners.Engine,
+    counts: str | None = None,
+    holdout: HoldOut | None = None,
+) -> dict[str, Any]:
     """Write augmented shards, `stats_before.json`, `stats_after.json`, and last `manifest.json`; return that.
 
     Args:
@@ -62,25 +91,32 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
       output: what to write.
       engine: where to run.
       counts: a `stats.json` to plan with; by default a first pass counts the input.
+      holdout: videos that no synthetic one should come near; the manifest tells which do.
 
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
-    _check(source, settings)
+    check_input(source, settings)
+    if holdout is not None:
+        holdout.check(source.schema)
     shards.check_output(output.folder, output.overwrite)
-    before = _counted(source, engine, counts)
-    plan = make_plan(source, settings, before)
+    before, sets = counted_input(source, settings, engine, counts)
+    plan = make_plan(source, settings, before, sets)
     folder = shards.prepare_output(output.folder, output.overwrite)
     layout = _layout(source, plan, output)
+    bank = collect_bank(source, plan, engine, folder)
 
+    packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
     disk = None if storage.is_remote(folder) else output.folder
     with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=disk) as spill:
-        entries, statistics, books, bad = _run_pipeline(source, plan, layout, output, engine, spill)
+        done = _run_pipeline(source, plan, packed, layout, output, engine, spill, bank, holdout)
+    entries, statistics, books, bad, forecast, near = done
     source.check_bad(bad, books.get("read", 0))
-    totals = _totals(books, bad, entries)
+    totals = totals_of(books, bad, entries, settings.methods)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
         raise DataError(f"{totals['read']} records were read, but {before['num_records']} a moment before: the input changes, run it again")
     after = statistics.to_dict()
+    check_forecast(plan, forecast, after)
     if bad:
         with shards.atomic_write(folder / "bad_records.jsonl") as stream:
             stream.write(bad_lines(bad))
@@ -92,11 +128,16 @@ def run(source: Input, settings: sampling.Settings, output: Output, engine: runn
         "num_classes": source.schema.num_classes,
         "schema": asdict(source.schema),
         "pool": "global" if output.chunk_shards is None else f"chunks of {output.chunk_shards} files",
+        "sub_pools": {str(label): int(packed.salts[label]) for label in np.flatnonzero(packed.salts > 1).tolist()},
         "versions": versions(),
         "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
         "shards": entries,
-        "neighbors": pools.distance_histogram(source.schema.features[0].name, _part(books, DISTANCE)),
-        "synthetic_label_counts": dict(sorted(_part(books, LABEL).items())),
+        "neighbors": pools.distance_histogram(source.schema.features[0].name, part_of(books, DISTANCE)),
+        "synthetic_label_counts": dict(sorted(part_of(books, LABEL).items())),
+        "forecast": {"bound": plan.bound, "records": float(forecast[-1]), "label_counts": forecast[:-1].tolist()},
+        "unfilled": sampling.unfilled(plan, np.array(after["label_counts"]), per_label(books, OWN, plan), per_label(books, FILLER, plan)),
+        "quality": quality_of(source.schema.features[0].name, books),
+        **({"holdout": holdouts.summarize(holdout, near, books.get(NEAR, 0))} if holdout is not None else {}),
         "plan": plan.to_dict(),
     }
     shards.write_json(folder / shards.MANIFEST, manifest)
@@ -108,17 +149,21 @@ def dry_run(
 ) -> tuple[sampling.Plan, np.ndarray, float]:
     """Make the plan and foresee the label counts (float64 [num_classes]) and the number of records; writes nothing.
 
-    For the published policies both are upper bounds; see `Plan.expected`.
+    Ids and labels tell both exactly, but where neighbours have a say: see `Plan.bound`, and `rehearse` for the exact counts.
     """
-    _check(source, settings)
-    before = _counted(source, engine, counts)
-    plan = make_plan(source, settings, before)
+    plan = plan_of_input(source, settings, engine, counts)
     expected = _foresee(source, plan, engine)
     return plan, expected[:-2], float(expected[-2])
 
 
-def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any]) -> sampling.Plan:
-    """Make the plan from what `stats.json` holds.
+def plan_of_input(source: Input, settings: sampling.Settings, engine: runners.Engine, counts: str | None) -> sampling.Plan:
+    """Count the input, or take the counts given, and make the plan."""
+    check_input(source, settings)
+    return make_plan(source, settings, *counted_input(source, settings, engine, counts))
+
+
+def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any], sets: measures.LabelSets | None = None) -> sampling.Plan:
+    """Make the plan from what `stats.json` holds, and from the label sets where the policy needs them.
 
     Raises:
       DataError: the counts are of another number of classes, there are none, or a setting is wrong.
@@ -128,37 +173,51 @@ def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any
         raise DataError(
             f"the counts are of {len(counts)} classes and the shards have {source.schema.num_classes}: say which with --num-classes"
         )
-    return sampling.plan(counts, counted["num_records"], settings)
+    return sampling.plan(counts, counted["num_records"], settings, sets)
 
 
 def versions() -> dict[str, str]:
     """Return the versions that the output depends on."""
     packages = ("yt8m-data", "apache-beam", "numpy", "pyarrow", "protobuf")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}, "faiss": FAISS_VERSION}
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
-def _check(source: Input, settings: sampling.Settings) -> None:
+def check_input(source: Input, settings: sampling.Settings) -> None:
+    """Refuse what cannot be augmented."""
     for name in settings.hold:
-        if name not in source.schema.arrow.names[2:]:
-            raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(source.schema.arrow.names[2:])}")
-    if source.schema.kind != "video":
-        raise DataError(f"{source.files[0]} has {source.schema.kind}-level records: augment takes video-level ones")
+        if name not in (names := [feature.name for feature in source.schema.features]):
+            raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(names)}")
+    if source.schema.kind == "frame" and synthesis.DELTA in settings.methods:
+        raise DataError(f"deltas are between the vectors of videos, and {source.files[0]} has frames: leave delta out of the methods")
 
 
-def _counted(source: Input, engine: runners.Engine, counts: str | None) -> dict[str, Any]:
+def counted_input(
+    source: Input, settings: sampling.Settings, engine: runners.Engine, counts: str | None
+) -> tuple[dict[str, Any], measures.LabelSets | None]:
+    """What `stats.json` holds, and the label sets; those of an earlier count lie beside it."""
     if counts is None:
-        return stats.compute(source, engine).to_dict()
+        statistics = stats.compute(source, engine)
+        return statistics.to_dict(), statistics.results()["label_sets"]
     found = shards.read_json(counts)
     if not isinstance(found, dict) or not {"num_records", "label_counts"} <= found.keys():
         raise DataError(f"{counts} is no stats.json of yt8m-data stats: it lacks 'num_records' or 'label_counts'")
-    return found
+    sets = folders.read(os.path.dirname(counts) or ".").results()["label_sets"] if sampling.needs_sets(settings) else None
+    return found, sets
+
+
+def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: Path) -> str | None:
+    """Collect the deltas of the method delta into a file of the output, which tells where each came from; None where none are needed."""
+    if synthesis.DELTA not in plan.settings.methods or not (plan.regime == sampling.OVER).any():
+        return None
+    selection = deltas.plan(plan.counts, plan.threshold, plan.settings.deltas, plan.settings.seed)
+    path = str(folder / deltas.FILE)
+    deltas.write(path, delta_job.collect(source, selection, engine, folder))
+    return path
 
 
 def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
     """Choose the number of shards and partitions, and check that the output fits on the disk, once spilled and once written."""
-    share = plan.counts / plan.counts.sum()
-    growth = max(float(share @ plan.expected()), 1.0)  # a bound: most labels of a video are commoner than its deciding one
-    size = int(source.bytes * growth)
+    size = int(source.bytes * max(plan.growth(), 1.0))
     disk = tempfile.gettempdir() if storage.is_remote(output.folder) else output.folder
     needed, free = 2 * (size + source.bytes), shutil.disk_usage(disk).free
     if needed > free:
@@ -168,38 +227,63 @@ def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
     return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)
 
 
-def _run_pipeline(source: Input, plan: sampling.Plan, layout: Layout, output: Output, engine: runners.Engine, spill: str) -> Any:
+def pooled_bytes(source: Input, engine: runners.Engine) -> int:
+    """Return what a video takes of a pool's memory. Frames that were spilled to a disk stay there, and their means are in memory."""
+    if source.schema.kind == "frame" and engine.runner != "local":
+        return source.bytes // max(source.estimated_records or 1, 1)
+    return sum(4 * feature.size for feature in source.schema.features)
+
+
+def _run_pipeline(
+    source: Input,
+    plan: sampling.Plan,
+    packed: pools.Pools,
+    layout: Layout,
+    output: Output,
+    engine: runners.Engine,
+    spill: str,
+    bank: str | None,
+    holdout: HoldOut | None,
+) -> Any:
     """Run the pipeline; return what `_summarize` does."""
     schema = source.schema
-    packed = pools.pack(plan, sum(4 * feature.size for feature in schema.features), POOL_BYTES)
     threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
-    route = _Route(plan, packed, layout, output.chunk_shards)
+    route = Route(plan, packed, layout, output.chunk_shards)
     columns = pa.schema([*schema.arrow, *PROVENANCE])
     pool_spill, output_spill = (os.path.join(spill, part) if engine.runner == "local" else None for part in ("pools", "output"))
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
-        routed = read.batches | "Route" >> beam.ParDo(route).with_outputs(KEPT, BOOKS, main="pools")
-        synthesize = _Synthesize(plan, packed, layout, schema, threads, counter.of("made"))
-        grouped = (routed.pools,) | "Pools" >> GroupBatches(pool_spill)
-        made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, main="batches")
+        routed = read.batches | "Route" >> beam.ParDo(route).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
+        synthesize = Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None if holdout is None else holdout.near)
+        pooled = [routed.pools]
+        if holdout is not None:
+            chunks = 1 if output.chunk_shards is None else -(-len(source.files) // output.chunk_shards)
+            pooled.append(pipeline | "Hold out" >> ReadHeldOut(holdout, packed, chunks, counter.of("held out")))
+        grouped = tuple(pooled) | "Pools" >> GroupBatches(pool_spill)
+        made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, NEAR, main="batches")
         written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
         entries = written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = written | "Statistics" >> beam.Map(lambda pair: pair[1]) | "Merge" >> beam.CombineGlobally(MergeStatistics(schema))
         books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
+        forecast = routed[FORECAST] | "Add up the forecast" >> beam.CombineGlobally(total)
         sides = beam.pvalue.AsSingleton(statistics), beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD])
-        return entries | "Summarize" >> beam.Map(_summarize, *sides)
+        return entries | "Summarize" >> beam.Map(_summarize, *sides, beam.pvalue.AsSingleton(forecast), beam.pvalue.AsList(made[NEAR]))
 
     return runners.run(engine, "augment", source.bytes, source.estimated_records, build, lambda result: result[2].get("read", 0))
 
 
-class _Route(beam.DoFn):
-    """Batches -> (partition of pools, batch); output `kept`: (partition of the output, batch); output `books`: (entry, count)."""
+class Route(beam.DoFn):
+    """Batches -> (partition of pools, batch).
+
+    Outputs: `kept` (partition of the output, batch), `books` (entry, count), and `forecast`, what `expected_counts` says of the batch.
+    """
 
     def __init__(self, plan: sampling.Plan, packed: pools.Pools, layout: Layout, chunk_shards: int | None) -> None:
         self.plan, self.packed, self.layout, self.chunk_shards = plan, packed, layout, chunk_shards
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        """Say where each video goes."""
         as_is, over, rows, partitions = pools.route(self.plan, self.packed, batch)
         for entry, count in (
             ("read", batch.num_rows),
@@ -207,43 +291,83 @@ class _Route(beam.DoFn):
             ("dropped", batch.num_rows - len(as_is) - len(over)),
         ):
             yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-        kept = _originals(batch.take(pa.array(as_is)), self.plan, b"_s00")
-        for pair in split_batch(kept, self.layout.partition(kept.column("id").to_pylist())):
-            yield beam.pvalue.TaggedOutput(KEPT, pair)
+        yield beam.pvalue.TaggedOutput(FORECAST, expected_counts(batch, self.plan))
+        own = np.bincount(self.plan.decide(batch.column("labels")) + 1, minlength=2)[1:]
+        for label in np.flatnonzero(own).tolist():
+            yield beam.pvalue.TaggedOutput(BOOKS, ((OWN, label), int(own[label])))
+        kept, copies = synthesis.decouple(_originals(batch.take(pa.array(as_is)), self.plan, b"_s00"), self.plan)
+        for entry, count in entries_of(copies).items():
+            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
+        for part in (kept, copies):
+            for pair in split_batch(part, self.layout.partition(part.column("id").to_pylist())):
+                yield beam.pvalue.TaggedOutput(KEPT, pair)
         if self.chunk_shards is not None:  # each chunk has partitions of its own
             chunk = (batch.column(ORDER).to_numpy()[rows] >> 32) // self.chunk_shards
             partitions = chunk * self.packed.count + partitions
         yield from split_batch(batch, partitions, rows)
 
 
-class _Synthesize(beam.DoFn):
+class Synthesize(beam.DoFn):
     """(partition of pools, batches) -> (partition of the output, batch) of its over-sampled videos and of what is made of them."""
 
-    def __init__(self, plan: sampling.Plan, packed: pools.Pools, layout: Layout, schema: Schema, threads: int, counter: Counter) -> None:
+    def __init__(
+        self,
+        plan: sampling.Plan,
+        packed: pools.Pools,
+        layout: Layout,
+        schema: Schema,
+        threads: int,
+        counter: Counter,
+        bank: str | None,
+        near: float | None,
+    ) -> None:
         self.plan, self.packed, self.layout, self.schema = plan, packed, layout, schema
-        self.threads, self.counter = threads, counter
+        self.threads, self.counter, self.bank, self.near = threads, counter, bank, near
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
+        """Make what a partition's bases give."""
         partition, batches = element
-        batch = pa.concat_batches(list(batches))
-        order = batch.column(ORDER).to_numpy()
-        sequence = np.argsort(order)
-        batch, order = batch.take(pa.array(sequence)), order[sequence]
-        deciding = pools.bases(self.plan, self.packed, partition % self.packed.count, batch)
-        originals = _originals(batch.take(pa.array(np.flatnonzero(deciding >= 0))), self.plan, b"_o00")
-        yield from self._send(originals)
-        made: Tally[Any] = Tally()
-        for synthetic, apart in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads):
-            self.counter.add(synthetic.num_rows)
-            made.update(method.decode() for method in synthetic.column("aug_method").to_pylist())
-            made.update((DISTANCE, number) for number in pools.distance_bins(apart))
-            made.update((LABEL, label) for label in distinct_labels(synthetic.column("labels"))[1].tolist())
-            yield from self._send(synthetic)
-        for entry, count in made.items():
+        batch: pa.RecordBatch | frame_synthesis.Videos
+        watch = None
+        if self.schema.kind == "frame":
+            batch = frame_synthesis.Videos(batches, self.schema)
+            heads, take = batch.heads, batch.take
+        else:
+            everything = pa.concat_batches(list(batches))
+            order = everything.column(ORDER).to_numpy()
+            whole, held_out = everything.take(pa.array(np.argsort(order))), int((order < 0).sum())  # these come first
+            batch = heads = whole.slice(held_out)
+            take = partial(_take, batch)
+            watch = None if self.near is None else Watch(self.near, batch, whole.slice(0, held_out), self.plan, self.schema)
+        order = heads.column(ORDER).to_numpy()
+        deciding = pools.bases(self.plan, self.packed, partition % self.packed.count, heads)
+        for originals in take(np.flatnonzero(deciding >= 0)):
+            yield from self._send(_originals(originals, self.plan, b"_o00"))
+        books: Tally[Any] = Tally()
+        near: list[Any] = []
+        bank = None if self.bank is None else deltas.read(self.bank)
+        for made in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads, bank, self.layout.partition):
+            self.counter.add(made.batch.num_rows)
+            books += entries_of(made.batch)
+            books.update((DISTANCE, number) for number in pools.distance_bins(made.apart))
+            books.update((FILLER, label) for label in made.deciding[made.filler].tolist())
+            for part, squared in zip((TO_BASE, TO_NEIGHBOR, TO_OTHER), made.checked, strict=True):
+                books.update((part, number) for number in pools.distance_bins(squared))
+            books[NEARER_OTHER] += int((made.checked.other < made.checked.base).sum())
+            near += watch.look(made) if watch else []
+            yield from self._send(made.batch)
+        books[NEAR] += len(near)
+        for each in sorted(near)[: holdouts.LISTED]:
+            yield beam.pvalue.TaggedOutput(NEAR, each)
+        for entry, count in books.items():
             yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
 
     def _send(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
         return split_batch(batch, self.layout.partition(batch.column("id").to_pylist()))
+
+
+def _take(batch: pa.RecordBatch, rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+    yield batch.take(pa.array(rows))
 
 
 def _originals(batch: pa.RecordBatch, plan: sampling.Plan, suffix: bytes) -> pa.RecordBatch:
@@ -256,33 +380,15 @@ def _originals(batch: pa.RecordBatch, plan: sampling.Plan, suffix: bytes) -> pa.
 
 
 def _summarize(
-    entries: list[dict[str, Any]], statistics: Statistics, books: dict[Any, int], bad: list[BadRecord]
-) -> tuple[list[dict[str, Any]], Statistics, dict[Any, int], list[BadRecord]]:
-    """Put in order what the manifest is written from: entries by shard, the statistics of all, the books, the bad records."""
-    return sorted(entries, key=lambda entry: entry["name"]), statistics, books, sorted(bad)
-
-
-def _part(books: dict[Any, int], part: str) -> dict[Any, int]:
-    """Take the entries (part, key) of the books, by their keys."""
-    return {entry[1]: count for entry, count in books.items() if isinstance(entry, tuple) and entry[0] == part}
-
-
-def _totals(books: dict[Any, int], bad: list[BadRecord], entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Draw up the books and check that they balance."""
-    synthetic = {method: books.get(method, 0) for method in sampling.METHODS}
-    totals = {
-        "read": books.get("read", 0) + len(bad),
-        "kept": books.get("kept", 0),
-        "dropped": books.get("dropped", 0),
-        "bad": len(bad),
-        "synthetic": synthetic,
-        "written": sum(entry["records"] for entry in entries),
-    }
-    if totals["read"] != totals["kept"] + totals["dropped"] + totals["bad"] or totals["written"] != totals["kept"] + sum(
-        synthetic.values()
-    ):
-        raise DataError(f"the books do not balance, so records were lost or doubled on the way: {totals}")
-    return totals
+    entries: list[dict[str, Any]],
+    statistics: Statistics,
+    books: dict[Any, int],
+    bad: list[BadRecord],
+    forecast: Any,
+    near: list[Any],
+) -> tuple[Any, ...]:
+    """Put in order what the manifest is written from: entries by shard, statistics, books, bad records, forecast, near-duplicates."""
+    return sorted(entries, key=lambda entry: entry["name"]), statistics, books, sorted(bad), forecast[:-1], sorted(near)
 
 
 def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine) -> np.ndarray:
@@ -291,18 +397,21 @@ def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine) -> np.n
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, labels_only, source.skip_bad, counter)
-        return read.batches | "Weigh" >> beam.Map(_expected_counts, plan) | "Add up" >> beam.CombineGlobally(_total)
+        return read.batches | "Weigh" >> beam.Map(expected_counts, plan) | "Add up" >> beam.CombineGlobally(total)
 
     return runners.run(engine, "forecast", source.bytes, source.estimated_records, build, lambda result: int(result[-1]))
 
 
-def _expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
-    expected, column = plan.expected(), batch.column("labels")
-    deciding = plan.decide(column)
-    factor = np.where(deciding < 0, 1.0, expected[deciding])
-    counts = np.bincount(column.flatten().to_numpy(), np.repeat(factor, column.value_lengths().to_numpy()), len(expected))
-    return np.append(counts, [factor.sum(), len(factor)])
+def expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
+    """The forecast of a batch: videos with each label, videos in all, and how many were read."""
+    column = batch.column("labels")
+    factor = sampling.forecast(plan, batch.column("id").to_pylist(), column)
+    rows, labels = distinct_labels(column)
+    counts = np.bincount(labels, factor[rows], len(plan.counts))
+    parted = plan.decoupled(column) & (factor > 0)
+    return np.append(counts, [factor.sum() + parted.sum(), len(factor)])
 
 
-def _total(vectors: Iterable[np.ndarray]) -> np.ndarray | float:
+def total(vectors: Iterable[np.ndarray]) -> Any:
+    """Add up vectors."""
     return sum(vectors, 0.0)

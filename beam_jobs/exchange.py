@@ -205,7 +205,7 @@ class _WriteSpilled(beam.DoFn):
     def _parts(self, pieces: list[np.ndarray | None]) -> Iterator[pa.RecordBatch]:
         for located in pieces:
             if located is not None:
-                yield pa.concat_batches(list(spill.read(self.work.runs, self.names, located, self.schema.arrow)))
+                yield pa.concat_batches(list(spill.read(self.work.runs, self.names, located)))
 
     def _found(self, task: Task, path: Path) -> Written | None:
         """What an earlier run wrote of the task, if all its shards are on disk as it left them."""

@@ -1,8 +1,8 @@
 """GroupBatches, the one shuffle of features: (partition, batch) pairs -> (partition, batches).
 
 On a service runner it is Beam's GroupByKey. FnApiRunner would hold all of it in memory, and with several worker processes it has been
-seen to lose elements between stages under load. So a local run spills instead: whoever makes a batch writes it to an Arrow IPC file of its
-partition, in the same stage, and when all is written the next stage reads whole partitions back. No batch passes through the runner.
+seen to lose elements between stages under load. So a local run spills instead: whoever makes a batch writes it to a run (`spill`), in the
+same stage, and when all is written the next stage reads whole partitions back. No batch passes through the runner.
 """
 
 import os
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
-ELEMENT_BYTES = (
-    1 << 20
-)  # of a batch in Beam's GroupByKey: runners sort in buffers of a few megabytes, and Flink refuses what is larger than one
+from yt8m_data import spill
+
+# Of a batch in Beam's GroupByKey: runners sort in buffers of a few megabytes, and Flink refuses what is larger than one.
+ELEMENT_BYTES = 1 << 20
 
 
 class ArrowCoder(beam.coders.Coder):
@@ -46,22 +48,22 @@ class GroupBatches(beam.PTransform):
     """Bring the batches of each partition together.
 
     Args:
-      spill: a folder that all workers share, made where needed and left to the caller to remove; None for Beam's GroupByKey.
+      folder: one that all workers share, made where needed and left to the caller to remove; None for Beam's GroupByKey.
     """
 
-    def __init__(self, spill: str | None) -> None:
+    def __init__(self, folder: str | None) -> None:
         super().__init__()
-        self.spill = spill
+        self.folder = folder
 
     def expand(self, sources: Any) -> Any:
         """Group the pairs of all sources, a tuple of PCollections, by the first of each pair."""
-        if self.spill is None:
+        if self.folder is None:
             pairs = sources | beam.Flatten()
             typed = pairs | "Cut" >> beam.FlatMap(_pieces).with_output_types(tuple[int, pa.RecordBatch])  # takes the Arrow coder
             return typed | beam.GroupByKey()
-        files = [pairs | f"Spill {number}" >> beam.ParDo(_Spill(self.spill)) for number, pairs in enumerate(sources)]
+        files = [pairs | f"Spill {number}" >> beam.ParDo(_Spill(self.folder)) for number, pairs in enumerate(sources)]
         written = files | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
-        start = sources[0].pipeline | "Start" >> beam.Create([self.spill], reshuffle=False)
+        start = sources[0].pipeline | "Start" >> beam.Create([self.folder], reshuffle=False)
         spilled = start | "List" >> beam.FlatMap(_spilled_partitions, beam.pvalue.AsSingleton(written))
         return spilled | "Spread" >> beam.Reshuffle()
 
@@ -79,41 +81,38 @@ class SpilledBatches:
     """The batches of a partition, read from disk at each iteration."""
 
     folder: str
+    names: list[str]
+    pieces: np.ndarray
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for path in sorted(Path(self.folder).iterdir()):
-            with pa.memory_map(str(path)) as source:
-                yield from pa.ipc.open_stream(source)
+        return spill.read(self.folder, self.names, self.pieces)
 
 
 class _Spill(beam.DoFn):
-    """Writes each pair to its partition's folder, in a file for this bundle; gives the name of each file."""
+    """Writes the pairs of a bundle to a run; gives its name."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def start_bundle(self) -> None:
-        self.name = f"{os.getpid()}-{uuid.uuid4().hex}.arrow"
-        self.writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self.writer: spill.RunWriter | None = None
 
     def process(self, pair: tuple[int, pa.RecordBatch]) -> None:
-        partition, batch = pair
-        writer = self.writers.get(partition)
-        if writer is None:
-            path = Path(self.folder) / str(partition) / self.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer = self.writers[partition] = pa.ipc.new_stream(str(path), batch.schema)
-        writer.write_batch(batch)
+        if self.writer is None:
+            os.makedirs(self.folder, exist_ok=True)
+            self.name = f"{os.getpid()}-{uuid.uuid4().hex}"
+            self.writer = spill.RunWriter(self.folder, self.name)
+        self.writer.write(*pair)
 
     def finish_bundle(self) -> Iterable[Any]:
-        for writer in self.writers.values():
-            writer.close()
-        for partition in self.writers:
-            yield beam.utils.windowed_value.WindowedValue(partition, 0, [beam.transforms.window.GlobalWindow()])
+        if self.writer is not None:
+            with self.writer:
+                self.writer.finish({})
+            yield beam.utils.windowed_value.WindowedValue(self.name, 0, [beam.transforms.window.GlobalWindow()])
 
 
 def _spilled_partitions(folder: str, _written: int) -> Iterator[tuple[int, Any]]:
-    """List what was spilled; the count of files is an argument so that Beam writes them all first."""
-    if os.path.isdir(folder):
-        for name in sorted(os.listdir(folder)):
-            yield int(name), SpilledBatches(os.path.join(folder, name))
+    """List what was spilled; the count of runs is an argument so that Beam writes them all first."""
+    names = sorted(path.stem for path in Path(folder).glob("*.json"))
+    for partition, pieces in spill.locate(folder, names).items():
+        yield partition, SpilledBatches(folder, names, pieces)

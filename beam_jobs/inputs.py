@@ -43,9 +43,11 @@ class Input:
         """Refuse a rotten input.
 
         Raises:
-          DataError: more than `max_bad_fraction` of the records are bad.
+          DataError: more than `max_bad_fraction` of the records are bad; or one is, where none may be.
         """
         total = len(bad) + good
+        if bad and not self.skip_bad:  # a killed run skipped it
+            raise DataError(f"{min(bad)} (--on-bad-record skip leaves such records out)")
         if len(bad) > self.max_bad_fraction * total:
             limit = f"--max-bad-fraction {self.max_bad_fraction:g}"
             raise DataError(f"{len(bad)} of {total} records are bad, more than {limit} allows; the first is {min(bad)}")

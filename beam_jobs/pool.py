@@ -46,11 +46,10 @@ def run(source: Input, out: str, moments: tuple[str, ...], name: str, engine: ru
         "inputs": [storage.identity(path) for path in source.files],
         "moments": list(moments),
         "name": name,
-        "bad records": [source.skip_bad, source.max_bad_fraction],
         "num_classes": schema.num_classes,
         "versions": versions(),
     }
-    work = open_work(out, plan, (), overwrite)
+    work = open_work(out, plan, overwrite)
     paths = [os.path.join(out, shards.shard_name(name, number, len(source.files))) for number in range(len(source.files))]
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:

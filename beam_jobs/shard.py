@@ -70,9 +70,9 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Result:
     """
     split_of_file = request.splits.of_files(source.files)
     plan = _plan(source, request, engine, split_of_file)
-    work = open_work(request.folder, plan, ("partitions",), request.overwrite)
+    work = open_work(request.folder, plan, request.overwrite)
     _check_disk(request.folder, source)
-    router = _router(source, request, plan["num_shards"], work.plan["partitions"])
+    router = _router(source, request, plan["num_shards"], plan["partitions"])
     for layout in router.layouts:
         os.makedirs(layout.folder, exist_ok=True)
     schema = source.schema if request.classes is None else replace(source.schema, num_classes=len(request.classes))
@@ -94,7 +94,7 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Result:
 
 
 def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file: list[int]) -> dict[str, Any]:
-    """All that the output depends on; and the number of partitions, which the memory decides."""
+    """All that the output and what is spilled for it depend on. What a run finds bad it notes, so a job that stopped there may skip it."""
     if request.memory < MINIMUM_BUDGET:
         raise DataError(f"a memory budget of {request.memory:,} bytes is too small: give at least {MINIMUM_BUDGET >> 20}MiB")
     sizes = [gzipped.content_bytes(path) for path in source.files]
@@ -115,7 +115,6 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
         "job": "shard",
         "inputs": [storage.identity(path) for path in source.files],
         "schema": json.loads(json.dumps(asdict(source.schema))),
-        "bad records": [source.skip_bad, source.max_bad_fraction],
         "splits": json.loads(json.dumps(asdict(request.splits))),
         "classes": None if request.classes is None else list(request.classes),
         "format": asdict(request.form),
@@ -139,7 +138,7 @@ def _check_disk(folder: str, source: Input) -> None:
     there = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     needed, free = 2 * sum(map(gzipped.content_bytes, source.files)) - there, shutil.disk_usage(folder).free
     if needed > free:
-        raise DataError(f"the job takes {needed / 1e9:,.1f} GB more, and {folder} has {free / 1e9:,.1f} GB free: make room")
+        raise DataError(f"the job takes {needed / 1e9:,.3g} GB more, and {folder} has {free / 1e9:,.3g} GB free: make room")
 
 
 def _router(source: Input, request: Request, num_shards: list[int], partitions: list[int]) -> Router:

@@ -88,6 +88,11 @@ def split_batch(batch: pa.RecordBatch, partitions: np.ndarray, rows: np.ndarray 
     """Yield the rows of each partition: `partitions` is int64 [M], for the M rows (all by default)."""
     if not len(partitions):
         return
+    if rows is None and (np.diff(partitions) >= 0).all():
+        starts = np.flatnonzero(np.diff(partitions, prepend=partitions[0] - 1))
+        for start, stop in itertools.pairwise([*starts.tolist(), len(partitions)]):
+            yield int(partitions[start]), batch.slice(start, stop - start)
+        return
     order = np.argsort(partitions, kind="stable")
     keys, starts = np.unique(partitions[order], return_index=True)
     rows = order if rows is None else rows[order]
@@ -153,7 +158,7 @@ class Layout(NamedTuple):
         Raises:
           DataError: an id comes twice.
         """
-        pieces = itertools.chain.from_iterable(self._sorted(part, rows_at_a_time(schema)) for part in parts)
+        pieces = self._sorted(parts, rows_at_a_time(schema))
         pending = next(pieces, None)
 
         def of(shard: int) -> Iterator[pa.RecordBatch]:
@@ -165,16 +170,18 @@ class Layout(NamedTuple):
         for shard in self.shards_of(task):
             yield shard, of(shard)
 
-    def _sorted(self, part: pa.RecordBatch, size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Cut the rows of a partition, in order, into batches of up to `size` rows of one shard."""
-        ids = part.column("id").to_pylist()
-        hashes = self.hashes(ids)
-        order = np.lexsort((np.array(ids, object), hashes))
-        _check_distinct([ids[row] for row in order])
-        shard_of = self.shard(hashes)[order]
-        for rows in np.split(order, np.flatnonzero(np.diff(shard_of)) + 1):
-            for at in range(0, len(rows), size):
-                yield int(self.shard(hashes[rows[:1]])[0]), part.take(pa.array(rows[at : at + size]))
+    def _sorted(self, parts: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Cut the rows of the partitions, in order, into batches of up to `size` rows of one shard."""
+        for part in parts:
+            ids = part.column("id").to_pylist()
+            hashes = self.hashes(ids)
+            order = np.lexsort((np.array(ids, object), hashes))
+            _check_distinct([ids[row] for row in order])
+            shard_of = self.shard(hashes)[order]
+            for rows in np.split(order, np.flatnonzero(np.diff(shard_of)) + 1):
+                for at in range(0, len(rows), size):
+                    yield int(self.shard(hashes[rows[:1]])[0]), part.take(pa.array(rows[at : at + size]))
+            del part  # before the next one is read
 
 
 class WriteShards(beam.PTransform):

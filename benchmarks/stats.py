@@ -249,7 +249,7 @@ def time_label_lists() -> None:
 
 
 def compare_memory(files: list[str]) -> None:
-    print(f"\n{'yt8m-data stats, peak memory of all processes':<52}{'data, GB':>9}{'RSS, MB':>9}")
+    print(f"\n{'yt8m-data stats, peak memory of all processes':<52}{'data, GB':>9}{'PSS, MB':>9}")
     peaks = []
     for part in (files[: max(len(files) // TIMES, 1)], files):
         source = inputs.open_input(part)
@@ -262,15 +262,18 @@ def compare_memory(files: list[str]) -> None:
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Watch the resident memory of this process's children, and what this one takes more than now; the yielded number is the peak."""
-    peak, done, before = [0], threading.Event(), psutil.Process().memory_info().rss
+    """Watch the memory of this process's children, and what this one takes more than now; the yielded number is the peak.
+
+    A page that processes share counts once (PSS): a child that has just been forked shares all of its parent's.
+    """
+    peak, done, before = [0], threading.Event(), resident(psutil.Process())
 
     def watch() -> None:
-        while not done.wait(0.02):
-            total = max(psutil.Process().memory_info().rss - before, 0)
+        while not done.wait(0.05):
+            total = max(resident(psutil.Process()) - before, 0)
             for child in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    total += child.memory_info().rss
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    total += resident(child)
             peak[0] = max(peak[0], total)
 
     thread = threading.Thread(target=watch)
@@ -280,6 +283,10 @@ def peak_memory() -> Iterator[list[int]]:
     finally:
         done.set()
         thread.join()
+
+
+def resident(process: psutil.Process) -> int:
+    return process.memory_full_info().pss
 
 
 @contextlib.contextmanager

@@ -64,6 +64,6 @@ def test_kernels_import_neither_beam_nor_tensorflow(module):
 
 
 def test_beam_jobs_import_no_tensorflow():
-    loaded = modules_after("import beam_jobs.augment, beam_jobs.stats, beam_jobs.validate")
+    loaded = modules_after("import beam_jobs.augment, beam_jobs.stats, beam_jobs.shard, beam_jobs.pool, beam_jobs.validate")
     assert "apache_beam" in loaded
     assert not loaded & {"tensorflow", "keras"}

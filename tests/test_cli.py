@@ -21,7 +21,7 @@ def test_what_stands_behind_the_dashes_goes_to_beam(monkeypatch, tmp_path):
 
     seen = []
     monkeypatch.setattr(inputs, "open_input", lambda *_, **__: "input")
-    monkeypatch.setattr(validate, "run", lambda source, engine: seen.append((source, engine)) or {"ok": True})
+    monkeypatch.setattr(validate, "run", lambda source, engine, _max_frames: seen.append((source, engine)) or {"ok": True})
     result = invoke(cli.yt8m_data, "validate", "x", "--workers", "2", "--", "--job_name=mine", "--flink_version=1.20")
     assert result.exit_code == 0
     [(source, engine)] = seen
@@ -77,7 +77,6 @@ def test_every_train_command_explains_itself(command):
 @pytest.mark.parametrize(
     ("group", "arguments", "missing"),
     [
-        ("yt8m_data", ["augment", "in", "out"], "faiss"),
         ("yt8m_train", ["evaluate", "run", "--data", "x"], "tensorflow"),
     ],
 )

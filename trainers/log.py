@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +16,7 @@ from tensorflow.core.framework.summary_pb2 import DATA_CLASS_SCALAR, SummaryMeta
 from trainers.run import EVENTS, LOG
 from yt8m_data.shards import atomic_write
 
-_COLUMNS = ("step", "split", "loss", "gap", "map", "map_starter", "perr", "hit_at_1")
+COLUMNS = ("step", "split", "loss", "gap", "map", "map_starter", "perr", "hit_at_1")
 _PLAIN_SECONDS = 10.0  # between lines where stderr is no terminal
 
 
@@ -28,9 +28,14 @@ class Log:
       first_step: steps done before, in a run that is taken up again; the rows that it will write again are dropped.
       total_steps: of the whole run.
       batch_size: examples of a step.
+      columns: of metrics.csv: step, split, loss, and the metrics that are logged, first that by which evaluations are ranked.
+
+    Attributes:
+      rank_by: the metric by which evaluations are ranked.
     """
 
-    def __init__(self, folder: Path, first_step: int, total_steps: int, batch_size: int) -> None:
+    def __init__(self, folder: Path, first_step: int, total_steps: int, batch_size: int, columns: Sequence[str] = COLUMNS) -> None:
+        self._columns, self.rank_by = tuple(columns), columns[3]
         self._path, self._step, self._total, self._batch_size = folder / LOG, first_step, total_steps, batch_size
         self._events = tf.summary.create_file_writer(str(folder / EVENTS))
         self._console = Console(stderr=True)
@@ -64,15 +69,24 @@ class Log:
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of the evaluation set."""
-        values = {key: metrics[key] for key in _COLUMNS if key in metrics}
+        values = {key: metrics[key] for key in self._columns if key in metrics}
         self._write(step, "eval", values)
         figures = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
-        self._console.print(f"step {step}: {figures}", highlight=False, soft_wrap=True)
+        self.tell(f"step {step}: {figures}")
         self._last = time.monotonic()
+
+    def ranks(self) -> dict[int, float]:
+        """The metric `rank_by` of each evaluation so far, by its step."""
+        with self._path.open(newline="") as stream:
+            return {int(row["step"]): float(row[self.rank_by]) for row in csv.DictReader(stream) if row["split"] == "eval"}
+
+    def tell(self, sentence: str) -> None:
+        """Print a sentence on stderr."""
+        self._console.print(sentence, highlight=False, soft_wrap=True)
 
     def _write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         with self._path.open("a", newline="") as stream:
-            csv.DictWriter(stream, _COLUMNS).writerow({"step": step, "split": split, **values})
+            csv.DictWriter(stream, self._columns).writerow({"step": step, "split": split, **values})
         # tf.summary.scalar would need the TensorBoard package; this is the record that it writes.
         metadata = SummaryMetadata(plugin_data={"plugin_name": "scalars"}, data_class=DATA_CLASS_SCALAR)
         with self._events.as_default():
@@ -82,7 +96,7 @@ class Log:
     def _keep_rows(self, last_step: int) -> None:
         rows = list(csv.DictReader(self._path.open(newline=""))) if self._path.is_file() else []
         text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS)
+        writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         # In the order of a run: a step's training row, its checkpoint, its evaluation.
         writer.writerows(row for row in rows if int(row["step"]) < last_step + (row["split"] == "train"))

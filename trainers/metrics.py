@@ -18,6 +18,7 @@ from yt8m_data.shards import stable_hash
 FREQUENCY_BUCKETS = ((1, 2), (3, 9), (10, 29), (30, 99), (100, None))  # positives in the training set, both ends included
 _CHUNK_BYTES = 1 << 26
 _CLASS_BLOCK = 64
+_BINS = 15
 
 
 def average_precision(hits: np.ndarray, num_positives: np.ndarray | float) -> np.ndarray:
@@ -103,8 +104,8 @@ class Metrics:
 
     def gap(self) -> float:
         """Global average precision: AP of all videos' top-k pairs in one list, over all positives, also those in no top k."""
-        scores, _, hits, keys = self._pairs()
-        return float(average_precision(hits[np.lexsort((keys, -scores))], self._positive_counts().sum()))
+        scores, _, hits, keys = self.pairs()
+        return float(average_precision(hits[np.lexsort((keys, -scores))], self.positive_counts().sum()))
 
     def map(self, top_k: int | None = None, empty: Literal["skip", "zero"] = "skip") -> float:
         """Mean over classes of the average precision.
@@ -114,7 +115,7 @@ class Metrics:
             best, as the starter code does; other values cannot be had any more.
           empty: "skip" leaves classes without a positive out, "zero" counts them as 0. The starter code of 2017/18 is (20, "zero").
         """
-        counts = self._positive_counts()
+        counts = self.positive_counts()
         if top_k is None:
             per_class = self.average_precisions()
         elif top_k == self.top_k:
@@ -130,19 +131,26 @@ class Metrics:
         result = np.full(self.num_classes, np.nan)
         if not self.num_examples:
             return result
+        hashes = self.hashes()
+        for label, column, positives in self.columns():
+            ranks = np.sort(_ranks(column, np.sort(column), positives, hashes, label))
+            result[label] = (np.arange(1, len(ranks) + 1) / ranks).mean()
+        return result
+
+    def columns(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Of each class that has a positive: its number, the scores [N] of all videos, and the rows of its positives."""
         rows = np.concatenate([rows for rows, _ in self._positives])
         classes = np.concatenate([classes for _, classes in self._positives])
         rows = rows[np.argsort(classes, kind="stable")]
-        ends = np.cumsum(self._positive_counts())
-        hashes = np.concatenate(self._hashes)
+        ends = np.concatenate([[0], np.cumsum(self.positive_counts())])
         for first, block in self._columns.blocks():
-            ordered = np.sort(block, axis=1)
-            for c, (column, ascending) in enumerate(zip(block, ordered, strict=True), start=first):
-                mine = rows[ends[c - 1] if c else 0 : ends[c]]
-                if len(mine):
-                    ranks = np.sort(_ranks(column, ascending, mine, hashes, c))
-                    result[c] = (np.arange(1, len(ranks) + 1) / ranks).mean()
-        return result
+            for label, column in enumerate(block, start=first):
+                if ends[label] < ends[label + 1]:
+                    yield label, column, rows[ends[label] : ends[label + 1]]
+
+    def hashes(self) -> np.ndarray:
+        """A hash of each video's id, [N] uint64; with a class's number it breaks ties."""
+        return np.concatenate([np.zeros(0, np.uint64), *self._hashes])
 
     def perr(self) -> float:
         """Precision at equal recall rate: of each video's n best-scored classes, n its number of labels, the part that is true."""
@@ -151,6 +159,25 @@ class Metrics:
     def hit_at_1(self) -> float:
         """Part of the videos whose best-scored class is true."""
         return self._hits_at_1 / self.num_examples if self.num_examples else 0.0
+
+    def reliability(self) -> list[tuple[float, float, int, float, float]]:
+        """How far the scores of the pairs that GAP ranks, each video's top_k, are probabilities (Guo et al. 2017, section 2).
+
+        Returns:
+          Of each of 15 bins of equal width, from 0 to 1: its ends, the pairs in it, and, NaN where there are none, their mean score and the
+          share of them that is true. Scores beyond 0 and 1 count in the bins at the ends.
+        """
+        scores, _, hits, _ = self.pairs()
+        bins = np.clip((scores.astype(np.float64) * _BINS).astype(np.int64), 0, _BINS - 1)
+        counts, ends = np.bincount(bins, minlength=_BINS), np.arange(_BINS + 1) / _BINS
+        with np.errstate(invalid="ignore"):
+            mean, share = (np.bincount(bins, values, _BINS) / counts for values in (scores, hits))
+        return list(zip(ends[:-1].tolist(), ends[1:].tolist(), counts.tolist(), mean.tolist(), share.tolist(), strict=True))
+
+    def calibration_error(self) -> float:
+        """Expected calibration error (Guo et al. 2017, eq. 3): mean over the pairs of their bin's |mean score - share that is true|."""
+        filled = [(count, abs(mean - share)) for _, _, count, mean, share in self.reliability() if count]
+        return sum(count * gap for count, gap in filled) / max(1, sum(count for count, _ in filled))
 
     def result(self, train_counts: np.ndarray | None = None) -> dict[str, Any]:
         """All metrics as JSON values; with the [C] label counts of the training set also `map_by_frequency`."""
@@ -167,33 +194,47 @@ class Metrics:
             result["map_by_frequency"] = by_frequency(per_class, train_counts)
         return result
 
-    def _pairs(self) -> tuple[np.ndarray, ...]:
+    def pairs(self) -> tuple[np.ndarray, ...]:
+        """Of every video its top_k pairs, one video after the other: scores, classes, hits and tie keys, each [N * top_k]."""
         if not self._tops:
             return np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.uint64)
         return tuple(np.concatenate([top[i] for top in self._tops]).ravel() for i in range(4))
 
-    def _positive_counts(self) -> np.ndarray:
+    def positive_counts(self) -> np.ndarray:
+        """The number of videos with each class, [C]."""
         classes = np.concatenate([np.zeros(0, np.int64), *(classes for _, classes in self._positives)])
         return np.bincount(classes, minlength=self.num_classes)
 
     def _capped_average_precisions(self) -> np.ndarray:
         """AP of every class over the pairs that are in some video's top k; 0 where no positive is."""
-        scores, classes, hits, keys = self._pairs()
+        scores, classes, hits, keys = self.pairs()
         order = np.lexsort((keys, -scores, classes))
         classes, hits = classes[order], hits[order].astype(np.int64)
         starts = np.searchsorted(classes, classes)  # of each pair, where its class begins
         seen = np.cumsum(hits)
         precision = (seen - (seen - hits)[starts]) / (np.arange(len(classes)) - starts + 1)
-        return np.bincount(classes, hits * precision, self.num_classes) / np.maximum(self._positive_counts(), 1)
+        return np.bincount(classes, hits * precision, self.num_classes) / np.maximum(self.positive_counts(), 1)
 
 
 def by_frequency(per_class: np.ndarray, train_counts: np.ndarray) -> dict[str, float | None]:
     """Mean of the [C] average precisions over the classes of each frequency bucket; None where none of them has a positive."""
     result: dict[str, float | None] = {}
-    for low, high in FREQUENCY_BUCKETS:
-        inside = (train_counts >= low) & (train_counts <= (high or np.inf)) & np.isfinite(per_class)
-        result[f"{low}-{high}" if high else f"{low}+"] = float(per_class[inside].mean()) if inside.any() else None
+    for bucket in FREQUENCY_BUCKETS:
+        inside = in_bucket(train_counts, bucket) & np.isfinite(per_class)
+        result[bucket_name(bucket)] = float(per_class[inside].mean()) if inside.any() else None
     return result
+
+
+def in_bucket(train_counts: np.ndarray, bucket: tuple[int, int | None]) -> np.ndarray:
+    """Which of the classes with these counts [C] lie in a frequency bucket, [C] bool."""
+    low, high = bucket
+    return (train_counts >= low) & (train_counts <= (high or np.inf))
+
+
+def bucket_name(bucket: tuple[int, int | None]) -> str:
+    """As in "3-9" and "100+"."""
+    low, high = bucket
+    return f"{low}-{high}" if high else f"{low}+"
 
 
 def top_classes(ids: Sequence[bytes], scores: np.ndarray, k: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -263,7 +304,7 @@ def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pairs[0], pairs[1]
 
 
-def _tie_keys(hashes: np.ndarray, classes: np.ndarray | int) -> np.ndarray:
+def tie_keys(hashes: np.ndarray, classes: np.ndarray | int) -> np.ndarray:
     """One pseudo-random uint64 per (video, class): the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     with np.errstate(over="ignore"):
         x = hashes + (np.asarray(classes, np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -278,8 +319,8 @@ def _top(scores: np.ndarray, hashes: np.ndarray, k: int) -> tuple[np.ndarray, np
     cut = np.take_along_axis(scores, best, axis=1).min(axis=1)
     for row in np.flatnonzero((scores >= cut[:, None]).sum(axis=1) > k):  # the cut falls among equal scores
         candidates = np.flatnonzero(scores[row] >= cut[row])
-        best[row] = candidates[np.lexsort((_tie_keys(hashes[row], candidates), -scores[row, candidates]))[:k]]
-    values, keys = np.take_along_axis(scores, best, axis=1), _tie_keys(hashes[:, None], best)
+        best[row] = candidates[np.lexsort((tie_keys(hashes[row], candidates), -scores[row, candidates]))[:k]]
+    values, keys = np.take_along_axis(scores, best, axis=1), tie_keys(hashes[:, None], best)
     order = np.lexsort((keys, -values), axis=1)
     return tuple(np.take_along_axis(a, order, axis=1) for a in (values, best, keys))
 
@@ -292,7 +333,7 @@ def _ranks(column: np.ndarray, ascending: np.ndarray, rows: np.ndarray, hashes: 
     shared = upto - np.searchsorted(ascending, scores, "left") > 1
     for value in np.unique(scores[shared]):
         tied = np.flatnonzero(column == value)
-        place = np.argsort(np.argsort(_tie_keys(hashes[tied], label), kind="stable"))
+        place = np.argsort(np.argsort(tie_keys(hashes[tied], label), kind="stable"))
         mine = scores == value
         ranks[mine] += place[np.searchsorted(tied, rows[mine])]
     return ranks

@@ -8,9 +8,11 @@ import keras
 import tensorflow as tf
 
 from trainers import components  # noqa: F401 (registers them)
+from trainers.move import Move
 from trainers.noise import AdaptiveNoise
 from trainers.normalize import FrameFeatures, InputNormalization
 from trainers.recipe import Component, DataSchema, Recipe
+from trainers.recipe import Move as MoveSettings
 from trainers.registry import ENCODERS, HEADS, LABEL_LAYERS, LOSSES, POOLINGS, REGULARIZERS, Registry
 from trainers.run import TrainSet
 from yt8m_data.errors import DataError
@@ -30,6 +32,7 @@ class Assembly:
       weights: of the loss of each output that has one.
       regularizers: terms added to the loss.
       head: of the model.
+      teacher_weight: of the loss to a teacher's scores, where there is a teacher; that to the labels has the rest.
     """
 
     model: keras.Model
@@ -38,21 +41,24 @@ class Assembly:
     weights: dict[str, float]
     regularizers: list[keras.layers.Layer]
     head: keras.layers.Layer
+    teacher_weight: float = 0.0
 
     @property
     def variables(self) -> list[keras.Variable]:
         """All that a training step changes, but for the optimiser's: weights, statistics, the regularizers' states, seeds of dropout."""
         return [*self.trainee.variables, *(variable for term in self.regularizers for variable in term.variables)]
 
-    def losses(self, features: Features, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def losses(self, features: Features, labels: tf.Tensor, teacher: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """In training mode: the loss of the predictions, and the sum that is minimised, with parts, regularizers and penalties.
 
         Args:
           features: of a batch.
           labels: multi-hot [B, C] float32.
+          teacher: scores [B, C] that the predictions are to come near, as far as `teacher_weight` says.
         """
         outputs = self.trainee({"features": features, "labels": labels}, training=True)
-        losses = {name: self.loss(labels, outputs[name]) for name in self.weights}
+        targets = [(1.0, labels)] if teacher is None else [(self.teacher_weight, teacher), (1 - self.teacher_weight, labels)]
+        losses = {name: sum(share * self.loss(y, outputs[name]) for share, y in targets if share) for name in self.weights}
         terms = [self.weights[name] * losses[name] for name in losses]
         terms += [term(labels, outputs["embedding"], label_weights(self.head), training=True) for term in self.regularizers]
         return losses["predictions"], tf.add_n([*terms, *self.trainee.losses])
@@ -77,13 +83,17 @@ def assemble(recipe: Recipe, data: DataSchema, train_set: TrainSet | None = None
     """
     layers = _Layers(recipe, data)
     inputs = _inputs(data)
-    x, mask = _normalized(recipe, data, inputs)
+    joined, mask = _joined(data, inputs)
+    normalize = InputNormalization(tuple(data.features.values()), recipe.input.l2_normalize, recipe.input.scale, name="normalize")
+    x = normalize(joined)
     embedding, _ = layers.embedding(x, mask)
     model = keras.Model(inputs, layers.predictions(embedding, mask), name=recipe.name)
 
     labels = keras.Input((data.num_classes,), name="labels")
+    if recipe.input.move:
+        x = normalize(_move(recipe.input.move, data)(joined))
     if recipe.input.adaptive_noise:
-        factor = recipe.input.adaptive_noise * model.get_layer("normalize").scale
+        factor = recipe.input.adaptive_noise * normalize.scale
         x = AdaptiveNoise(data.num_classes, factor, recipe.input.noise_counts, name="noise")(x, labels, mask)
     embedding, parts = layers.embedding(x, mask)
     outputs = {"predictions": layers.predictions(embedding, mask, **layers.logits), "embedding": embedding}
@@ -97,7 +107,8 @@ def assemble(recipe: Recipe, data: DataSchema, train_set: TrainSet | None = None
         term(labels, embedding, layers.label_weights_like(embedding))  # builds it
     if train_set is not None:
         _prepare([*trainee.layers, *layers.regularizers], recipe, train_set)
-    return Assembly(model, trainee, layers.loss, weights, layers.regularizers, layers.head)
+    distill = recipe.training.distill
+    return Assembly(model, trainee, layers.loss, weights, layers.regularizers, layers.head, distill.weight if distill else 0.0)
 
 
 class _Layers:
@@ -145,8 +156,7 @@ class _Layers:
     def _create(self, registry: Registry, component: Component, name: str) -> Any:
         offered = {"num_classes": self._data.num_classes, "feature_sizes": tuple(self._data.features.values())}
         layer = registry.create(component.name, component.options, **offered)
-        layer.name = name
-        return layer
+        return type(layer).from_config({**layer.get_config(), "dtype": self._recipe.training.precision, "name": name})
 
     def _check(self) -> None:
         """Raise a DataError where components do not go together, or not with the records."""
@@ -169,15 +179,23 @@ def _inputs(data: DataSchema) -> dict[str, Any]:
     return {**frames, "num_frames": keras.Input((), name="num_frames", dtype="int32")}
 
 
-def _normalized(recipe: Recipe, data: DataSchema, inputs: dict[str, Any]) -> tuple[Any, Any]:
-    """The joined, normalised features, [B, D] and None, or [B, T, D] and their mask [B, T]."""
-    features, mask = [inputs[name] for name in data.features], None
+def _joined(data: DataSchema, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """The joined features, [B, D] and None, or [B, T, D] and their mask [B, T]."""
+    features = [inputs[name] for name in data.features]
     if data.kind == "frame":
-        x, mask = FrameFeatures(name="frames")(features, inputs["num_frames"])
-    else:
-        x = keras.layers.Concatenate(name="join")(features) if len(features) > 1 else features[0]
-    sizes = tuple(data.features.values())
-    return InputNormalization(sizes, recipe.input.l2_normalize, recipe.input.scale, name="normalize")(x), mask
+        return FrameFeatures(name="frames")(features, inputs["num_frames"])
+    return (keras.layers.Concatenate(name="join")(features) if len(features) > 1 else features[0]), None
+
+
+def _move(settings: MoveSettings, data: DataSchema) -> Move:
+    """The layer that moves videos while training.
+
+    Raises:
+      DataError: the records are frame-level, or the deltas are none of their features.
+    """
+    if data.kind == "frame":
+        raise DataError("input.move is for video-level records, but these are frame-level: leave it out")
+    return Move(settings.deltas, data.features, settings.scale, settings.probability, settings.steps, name="move")
 
 
 def _prepare(layers: list[keras.layers.Layer], recipe: Recipe, train_set: TrainSet) -> None:
@@ -188,10 +206,13 @@ def _prepare(layers: list[keras.layers.Layer], recipe: Recipe, train_set: TrainS
             layer.set_prior(train_set.prior * recipe.prior_scale)
 
 
-def multi_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Class numbers [B, L] int32, padded with -1, as [B, C] float32 of 0 and 1; made on the device, where they are 24 bytes a video."""
+def multi_hot(labels: tf.Tensor, num_classes: int, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Class numbers [B, L] int32, padded with -1, as [B, C] float32 of 0 and 1, or of their weights [B, L] float32 in place of 1.
+
+    It is made on the device, where they are 24 bytes a video.
+    """
     rows = tf.broadcast_to(tf.range(tf.shape(labels)[0])[:, None], tf.shape(labels))
-    real = labels >= 0
-    places = tf.stack([tf.boolean_mask(rows, real), tf.boolean_mask(labels, real)], axis=1)
-    shape = tf.stack([tf.shape(labels)[0], num_classes])
-    return tf.minimum(tf.scatter_nd(places, tf.ones(tf.shape(places)[:1]), shape), 1.0)
+    places = tf.stack([rows, tf.where(labels < 0, num_classes, labels)], axis=2)  # padding into a column that is cut off
+    shape = tf.stack([tf.shape(labels)[0], num_classes + 1])
+    values = tf.ones(tf.shape(labels)) if weights is None else weights
+    return tf.minimum(tf.scatter_nd(places, values, shape), 1.0)[:, :num_classes]

@@ -1,5 +1,6 @@
 """Noise on the inputs of rare labels (Na et al. 2017, section 2.2.5, eq. 11-12)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -60,8 +61,13 @@ class AdaptiveNoise(keras.layers.Layer):
         return {**super().get_config(), "num_classes": self.num_classes, "factor": self.factor, "counts": self.counts}
 
 
-def read_label_counts(path: str, num_classes: int) -> list[int]:
+def read_label_counts(path: str, num_classes: int, classes: Sequence[int] | None = None) -> list[int]:
     """The number of videos with each label, [C], from a `stats.json`.
+
+    Args:
+      path: of the file.
+      num_classes: C.
+      classes: the C classes that are wanted of more, by their ids; None wants them all.
 
     Raises:
       DataError: the file is missing, holds no counts, or is of another number of classes.
@@ -70,6 +76,8 @@ def read_label_counts(path: str, num_classes: int) -> list[int]:
     counts = statistics.get("label_counts") if isinstance(statistics, dict) else None
     if counts is None:
         raise DataError(f"{path} holds no label counts: give the stats.json of `yt8m-data stats`")
+    if classes is not None and max(classes) < len(counts):
+        return [counts[label] for label in classes]
     if len(counts) != num_classes:
         raise DataError(f"{path} counts {len(counts)} classes, but the model has {num_classes}: give counts of the same data")
     return counts

@@ -8,12 +8,14 @@ import tensorflow as tf
 from trainers import classes
 from trainers.frames import draw
 from trainers.recipe import DataSchema, Frames
+from yt8m_data.schema import LABEL_WEIGHTS
 
-# "id" [B] bytes; "labels" [B, L] int32, padded with -1: class ids, or their rows in the list of classes where there is one; "features":
-# video level {name: float32 [B, size]}, frame level {name: uint8 [B, T, size], "num_frames": int32 [B]}, whose bytes behind num_frames mean
-# nothing.
+# "id" [B] bytes; "labels" [B, L] int32, padded with -1: class ids, or their rows in the list of classes where there is one;
+# "label_weights" [B, L] float32, how much each counts, 1 where the records say nothing; "features": video level {name: float32 [B, size]},
+# frame level {name: uint8 [B, T, size], "num_frames": int32 [B]}, whose bytes behind num_frames mean nothing.
 Batch = dict[str, Any]
 
+_LABELS = 8  # the width of padded labels is a multiple of it, so that batches have few shapes, for each of which XLA compiles a step anew
 _FEW = 64  # frames: so many strings are drawn faster before they are decoded, more of them faster after
 
 
@@ -29,7 +31,7 @@ def parser(data: DataSchema, frames: Frames, seed: int) -> Callable[[tf.Tensor, 
 
 def labels_of(data: DataSchema, records: tf.Tensor) -> tf.RaggedTensor:
     """Labels [B, (L)] int64 of serialized records of either kind: a SequenceExample's context is the field of an Example's features."""
-    return _relabelled(data, tf.io.parse_example(records, {data.labels_key: tf.io.RaggedFeature(tf.int64)}))
+    return relabelled(data, tf.io.parse_example(records, {data.labels_key: tf.io.RaggedFeature(tf.int64)})[data.labels_key])
 
 
 def _parse_videos(data: DataSchema, records: tf.Tensor) -> Batch:
@@ -44,7 +46,7 @@ def _parse_frames(data: DataSchema, frames: Frames, seed: int, records: tf.Tenso
     ids = context[data.id_key]
     first = next(iter(data.features))
     same = [
-        _require(number == counts[first], "video ", ids, " has ", number, f" frames of {name}, but ", counts[first], f" of {first}")
+        require(number == counts[first], "video ", ids, " has ", number, f" frames of {name}, but ", counts[first], f" of {first}")
         for name, number in counts.items()
     ]
     with tf.control_dependencies(same):  # before frames are drawn that one of the features may not have
@@ -54,7 +56,7 @@ def _parse_frames(data: DataSchema, frames: Frames, seed: int, records: tf.Tenso
     for name, size in data.features.items():
         strings = _at_least_one(encoded[name][:, : frames.max_frames])
         whole = tf.reduce_sum(tf.cast(tf.strings.length(strings) == size, tf.int32), axis=1)
-        _require(whole == num_frames, "video ", ids, f" has frames of {name} that are not of {size} bytes")
+        require(whole == num_frames, "video ", ids, f" has frames of {name} that are not of {size} bytes")
         features[name] = _decode(strings, size, chosen)
     features["num_frames"] = num_frames if chosen is None else tf.where(num_frames > 0, frames.count, 0)
     return _batch(data, context, features)
@@ -74,20 +76,38 @@ def _at_least_one(strings: tf.Tensor) -> tf.Tensor:
 
 
 def _context_keys(data: DataSchema) -> dict[str, Any]:
-    return {data.id_key: tf.io.FixedLenFeature([], tf.string), data.labels_key: tf.io.RaggedFeature(tf.int64)}
+    weights = tf.io.RaggedFeature(tf.float32)
+    return {data.id_key: tf.io.FixedLenFeature([], tf.string), data.labels_key: tf.io.RaggedFeature(tf.int64), LABEL_WEIGHTS: weights}
 
 
 def _batch(data: DataSchema, context: dict[str, Any], features: dict[str, tf.Tensor]) -> Batch:
-    labels = tf.cast(_relabelled(data, context).to_tensor(-1), tf.int32)
-    return {"id": context[data.id_key], "labels": labels, "features": features}
+    labels, weights = relabelled(data, context[data.labels_key]), _weights(data, context)
+    shape = tf.stack([labels.nrows(), -(-labels.bounding_shape(axis=1) // _LABELS) * _LABELS])
+    padded = {"labels": tf.cast(labels.to_tensor(-1, shape=shape), tf.int32), "label_weights": weights.to_tensor(1.0, shape=shape)}
+    return {"id": context[data.id_key], **padded, "features": features}
 
 
-def _relabelled(data: DataSchema, context: dict[str, Any]) -> tf.RaggedTensor:
-    labels = context[data.labels_key]
+def _weights(data: DataSchema, context: dict[str, Any]) -> tf.RaggedTensor:
+    """The weight of each label [B, (L)] float32: 1 where a record has none."""
+    labels, weights = context[data.labels_key], context[LABEL_WEIGHTS]
+    counts, given = labels.row_lengths(), weights.row_lengths()
+    fitting = require(
+        (given == counts) | (given == 0), "video ", context[data.id_key], " has ", given, " label_weights, but ", counts, " labels"
+    )
+    with tf.control_dependencies([] if fitting is None else [fitting]):
+        dense = weights.to_tensor(1.0)
+    missing = tf.reduce_max(tf.cast(counts, tf.int32), axis=0) - tf.shape(dense)[1]
+    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(missing, 0)]], constant_values=1.0)
+    whole = labels.with_flat_values(tf.RaggedTensor.from_tensor(dense, lengths=counts).flat_values)
+    return whole if data.classes is None else tf.ragged.boolean_mask(whole, classes.listed(labels, data.classes))
+
+
+def relabelled(data: DataSchema, labels: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Labels [B, (L)] int64 of records, as the layout's classes."""
     return labels if data.classes is None else classes.rows(labels, data.classes)
 
 
-def _require(good: tf.Tensor, *sentence: str | tf.Tensor) -> tf.Operation:
+def require(good: tf.Tensor, *sentence: str | tf.Tensor) -> tf.Operation:
     """Fail unless all of `good` [B] are true, with a sentence in which a tensor [B] stands for its value of the first bad video."""
     bad = tf.argmin(tf.cast(good, tf.int32))
     words = [part if isinstance(part, str) else tf.strings.as_string(part[bad]) for part in sentence]

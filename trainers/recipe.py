@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from yt8m_data.errors import DataError
 
 FOLDER = Path(__file__).parent / "recipes"
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -30,6 +31,15 @@ class Component(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Move(_Section):
+    """What moves videos while training: x + scale * (p - q), before any norm; see `trainers.move`."""
+
+    deltas: str  # file of deltas, of `yt8m-data deltas`
+    scale: float = Field(1.0, ge=0)
+    probability: float = Field(0.8, gt=0, le=1)  # that a draw of a video is moved
+    steps: int | None = Field(None, gt=0)  # training steps that move videos, after which the last ones take them as they are
+
+
 class Input(_Section):
     """What happens to the concatenated features before anything else."""
 
@@ -37,6 +47,7 @@ class Input(_Section):
     scale: float | None = Field(None, gt=0)  # then times this; null is sqrt(D), which makes a value about 1 in size
     adaptive_noise: float | None = Field(None, gt=0)  # times that of Na et al. (2017), eq. 11-12: training only, less for frequent labels
     noise_counts: str | None = None  # stats.json whose label counts set the noise; null counts the training set
+    move: Move | None = None  # by deltas, training only; null leaves videos as they are
 
 
 class Frames(_Section):
@@ -54,6 +65,13 @@ class Frames(_Section):
         return self
 
 
+class Distill(_Section):
+    """A teacher to learn from. The loss is weight times that to the teacher's scores, and 1 - weight times that to the labels."""
+
+    teacher: str | None = None  # Parquet of `predict`, of all the training set's videos
+    weight: float = Field(1.0, ge=0, le=1)  # Cho et al. (2018) found 1 the best
+
+
 class Training(_Section):
     """Optimiser, schedule and length. Adam with beta 0.9 and 0.999, epsilon 1e-8, as TF1's."""
 
@@ -63,18 +81,31 @@ class Training(_Section):
     learning_rate: float = Field(1e-3, gt=0)
     decay: float = Field(1.0, gt=0, le=1)  # the rate is multiplied by this every decay_examples, as a staircase
     decay_examples: int = Field(4_000_000, gt=0)
+    warmup_steps: int = Field(0, ge=0)  # over which the rate rises in a line
     clipnorm: float | None = Field(None, gt=0)  # of each variable's gradient, never of them all
     ema: float | None = Field(None, gt=0, lt=1)  # momentum of the average of the weights that is evaluated and saved
     shuffle_buffer: int | None = Field(None, gt=0)  # records, as serialized bytes; null is 32,768 of video level, 1,024 of frame level
     checkpoint_every: int = Field(500, gt=0)  # steps
+    keep_checkpoints: int = Field(2, gt=0)  # the last ones; `average` takes the mean of their weights
     eval_every: int | None = Field(None, gt=0)  # steps; null evaluates at the end only
+    patience: int | None = Field(None, gt=0)  # evaluations past the best GAP after which training stops; null trains to the end
+    keep: Literal["last", "best"] = "last"  # the model that is saved; of several that are to be averaged, those a little past the best
     seed: int = Field(0, ge=0)
+    jit: bool = False  # compile the step with XLA: pays on GPUs
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed: products in bfloat16; weights, probabilities and loss in float32
     initial_run: str | None = None  # folder of a finished run of the same layers, whose weights training begins with
+    distill: Distill | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "Training":
         if self.epochs is None and self.steps is None:
             raise ValueError("give training.epochs or training.steps")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations(self) -> "Training":
+        if self.eval_every is None and (self.patience is not None or self.keep == "best"):
+            raise ValueError("training.patience and keep: best choose among evaluations: set training.eval_every")
         return self
 
     def total_steps(self, num_records: int) -> int:
@@ -106,6 +137,7 @@ class Published(_Section):
 class Recipe(_Section):
     """A whole system: components, input, training, and where it was published."""
 
+    FILE: ClassVar[str] = "recipe.yaml"  # in a run folder
     name: str
     description: str
     parameters: int | None = Field(None, gt=0)  # trainable weights, for the records of `published`
@@ -176,15 +208,33 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             close = difflib.get_close_matches(name_or_path, names(), n=1)
             hint = f", did you mean {close[0]!r}" if close else ""
             raise DataError(f"no recipe {name_or_path!r}{hint}: `yt8m-train recipes` lists them, or give the path of a YAML file")
+    return validated(Recipe, read_yaml(path), overrides, f"recipe {name_or_path}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a recipe's keys and values.
+
+    Raises:
+      DataError: it is no YAML, or holds no keys.
+    """
     values = _yaml(path.read_text(), str(path))
     if not isinstance(values, dict):
         raise DataError(f"{path} is no recipe: it should hold keys such as 'head' and 'training'")
+    return values
+
+
+def validated(kind: type[_Model], values: dict[str, Any], overrides: Sequence[str], what: str) -> _Model:
+    """Values, with `key=value` over them, as a recipe of a kind.
+
+    Raises:
+      DataError: an unknown key, or a value of the wrong kind; `what` says of what.
+    """
     for override in overrides:
         _set(values, override)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise DataError(f"recipe {name_or_path}: {_sentence(error)}") from None
+        raise DataError(f"{what}: {_sentence(error, kind)}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -225,18 +275,19 @@ def _place(inside: dict[str, Any] | list[Any], key: str, override: str) -> Any:
     return int(key)
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """One thing that is wrong: an unknown key, with the known ones of its section, or else the first value."""
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     *sections, last = [str(part) for part in first["loc"]] or [""]
     if first["type"] == "extra_forbidden":
-        known = list(_section(sections).model_fields)
+        known = list(_section(sections, kind).model_fields)
         close = difflib.get_close_matches(last, known, n=1)
         hint = f", did you mean {close[0]!r}" if close else ""
         return f"unknown key {'.'.join([*sections, last])!r}{hint} (known: {', '.join(known)})"
     return f"{'.'.join([*sections, last]) or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _section(sections: list[str]) -> type[BaseModel]:
+def _section(sections: list[str], kind: type[BaseModel] = Recipe) -> type[BaseModel]:
     inside = {"input": Input, "frames": Frames, "training": Training, "data": DataSchema, "published": Published}
-    return inside[sections[0]] if sections else Recipe
+    nested = {("input", "move"): Move, ("training", "distill"): Distill}
+    return nested.get(tuple(sections)) or (inside[sections[0]] if sections else kind)

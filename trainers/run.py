@@ -1,9 +1,10 @@
 """The run folder: what `fit` leaves, and all that `evaluate` and `predict` need."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -15,15 +16,26 @@ from trainers.recipe import Recipe, load
 from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, read_json, write_json
 
-RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS = (
-    "recipe.yaml",
+RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE, BEST = (
+    Recipe.FILE,
     "train_set.json",
     "model.keras",
     "metrics.json",
     "metrics.csv",
     "checkpoints",
     "events",
+    "average.json",
+    "best",
 )
+
+
+class Settled(Protocol):
+    """What a run trains: a recipe, under its own name in the run folder."""
+
+    FILE: ClassVar[str]
+
+    def dump(self) -> str:
+        """As YAML."""
 
 
 class TrainSet(NamedTuple):
@@ -53,13 +65,22 @@ def load_run(folder: str) -> Run:
     Raises:
       DataError: the folder is no run, or its training has not finished.
     """
+    recipe, train_set = read_run(folder)
+    return Run(recipe, train_set, keras.models.load_model(Path(folder) / MODEL, compile=False))
+
+
+def read_run(folder: str) -> tuple[Recipe, TrainSet]:
+    """What a finished run was trained from, without its model.
+
+    Raises:
+      DataError: the folder is no run, or its training has not finished.
+    """
     path = Path(folder)
     if not (path / RECIPE).is_file():
         raise DataError(f"{folder} is no run folder (it has no {RECIPE}): give the folder that `yt8m-train fit --out` wrote")
     if not (path / MODEL).is_file():
         raise DataError(f"the run in {folder} has not finished (it has no {MODEL}): run the same `fit` again, it goes on where it stopped")
-    recipe = load(str(path / RECIPE))
-    return Run(recipe, TrainSet(**read_json(path / TRAIN_SET)), keras.models.load_model(path / MODEL, compile=False))
+    return load(str(path / RECIPE)), TrainSet(**read_json(path / TRAIN_SET))
 
 
 def start_from(folder: str, model: keras.Model) -> None:
@@ -80,7 +101,7 @@ def start_from(folder: str, model: keras.Model) -> None:
         own.assign(given)
 
 
-def take_up(folder: Path, recipe: Recipe, files: Sequence[str]) -> TrainSet | None:
+def take_up(folder: Path, recipe: Settled, files: Sequence[str]) -> TrainSet | None:
     """The training set of the run that the folder holds, or None where it is new or empty.
 
     Raises:
@@ -90,22 +111,36 @@ def take_up(folder: Path, recipe: Recipe, files: Sequence[str]) -> TrainSet | No
         raise DataError(f"{folder} is a file: give another folder for the run")
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
-    if not (folder / RECIPE).is_file():
-        raise DataError(f"{folder} is not empty and is no run folder: give another folder for the run")
-    if (folder / RECIPE).read_text() != recipe.dump():
-        raise DataError(f"{folder} holds a run of another recipe or other settings: give another folder, or those of its {RECIPE}")
+    if not (folder / recipe.FILE).is_file() or (folder / AVERAGE).exists():
+        raise DataError(f"{folder} is not empty and is no run folder of `fit`: give another folder for the run")
+    if (folder / recipe.FILE).read_text() != recipe.dump():
+        raise DataError(f"{folder} holds a run of another recipe or other settings: give another folder, or those of its {recipe.FILE}")
     train_set = TrainSet(**read_json(folder / TRAIN_SET))
     if train_set.files != list(files):
         raise DataError(f"the run in {folder} was begun on other training files ({train_set.files[0]}, ...): give those, or another folder")
     return train_set
 
 
-def begin(folder: Path, recipe: Recipe, train_set: TrainSet) -> None:
+def begin(folder: Path, recipe: Settled, train_set: TrainSet) -> None:
     """Make the folder of a new run."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / RECIPE) as stream:
+    with atomic_write(folder / recipe.FILE) as stream:
         stream.write(recipe.dump().encode())
     write_json(folder / TRAIN_SET, train_set._asdict())
+
+
+def keep_best(folder: Path, model: keras.Model, metrics: Mapping[str, Any]) -> None:
+    """Put a model and its metrics aside, in place of those that were there."""
+    (folder / BEST).mkdir(exist_ok=True)
+    save_model(folder / BEST, model)
+    write_json(folder / BEST / METRICS, metrics)
+
+
+def take_best(folder: Path) -> dict[str, Any]:
+    """Make the model that was put aside the run's model; gives its metrics."""
+    with (folder / BEST / MODEL).open("rb") as kept, atomic_write(folder / MODEL) as stream:
+        shutil.copyfileobj(kept, stream)
+    return read_json(folder / BEST / METRICS)
 
 
 def save_model(folder: Path, model: keras.Model) -> None:
@@ -117,9 +152,13 @@ def save_model(folder: Path, model: keras.Model) -> None:
 
 def predictions(model: keras.Model, batches: Iterable[Batch]) -> Iterator[tuple[list[bytes], np.ndarray, np.ndarray]]:
     """For each batch the ids, the probabilities [B, C] float32 and the labels [B, L] int32, in inference mode."""
-    shapes = {
-        name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()
-    }  # one graph for videos of all lengths
-    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    score = scorer(model)
     for batch in batches:
-        yield batch["id"].numpy().tolist(), score(batch["features"]).numpy(), batch["labels"].numpy()
+        yield batch["id"].numpy().tolist(), score(batch["features"]), batch["labels"].numpy()
+
+
+def scorer(model: keras.Model) -> Callable[[dict[str, tf.Tensor]], np.ndarray]:
+    """A function from the features of a batch to probabilities [B, C] float32, in inference mode; one graph for videos of all lengths."""
+    shapes = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()}
+    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    return lambda features: score(features).numpy()

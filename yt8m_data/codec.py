@@ -5,18 +5,20 @@ use lays it out (unpacked floats, split runs, unknown fields) is legal: the prot
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 
 from yt8m_data import wire
 from yt8m_data.encoding import encode
 from yt8m_data.errors import BadRecord
 from yt8m_data.proto import Example, SequenceExample
-from yt8m_data.schema import OTHER, PROVENANCE, SEGMENTS, Feature, Schema
+from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
 from yt8m_data.tfrecord import HeadBlock, RecordBlock
 
 __all__ = ["Decoded", "decode", "decode_heads", "encode"]
@@ -50,10 +52,14 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
     for feature in schema.features:
         columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, target.field(feature.name).type, refused))
     columns += _segments(found, schema, refused)
+    _check_others(found, schema, refused)
     if OTHER in schema.extras:
-        columns.append(_others(found, schema, refused))
+        columns.append(_others(found))
     if provenance:
         columns += [_provenance(found, column, refused) for column in PROVENANCE]
+        counts, weights = (column.value_lengths() for column in (columns[1], columns[-1]))
+        unlike = pc.fill_null(pc.not_equal(counts, weights), False).to_numpy(zero_copy_only=False)
+        refused.add(unlike, "label", f"{LABEL_WEIGHTS!r} has another number of values than {schema.labels_key!r}")
         target = pa.schema([*target, *PROVENANCE])
 
     batch = pa.RecordBatch.from_arrays(columns, schema=target)
@@ -136,7 +142,7 @@ class _Found:
     odd: np.ndarray
     frames: dict[str, list[np.ndarray | None]] = field(default_factory=dict)  # per record uint8 [frames, size]; None where sizes differ
     others: list[wire.Spans] = field(default_factory=list)  # entries of the context that have no column
-    other_lists: list[wire.Spans] = field(default_factory=list)  # names of the feature lists that have none
+    other_lists: list[wire.Spans] = field(default_factory=list)  # feature lists that have none
 
     def unusual(self) -> np.ndarray:
         """Mark the records to read the slow way: the odd ones, and those whose frames make no matrix (bool [N])."""
@@ -150,11 +156,10 @@ def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Sche
     odd = np.zeros(len(starts), bool)
     first, first_end, second, second_end = wire.message_parts(data, starts, ends, odd)
     found = _Found(data, {}, odd)
-    carry = OTHER in schema.extras
-    found.context = wire.features(data, first, first_end, _keys(schema, provenance), odd, found.others if carry else None)
+    found.context = wire.features(data, first, first_end, _keys(schema, provenance), odd, found.others)
     if schema.kind == "frame":
         names = [feature.name.encode() for feature in schema.features]
-        lists = wire.feature_lists(data, second, second_end, names, odd, found.other_lists if carry else None)
+        lists = wire.feature_lists(data, second, second_end, names, odd, found.other_lists)
         for feature in schema.features:
             runs = zip(*(x.tolist() for x in lists[feature.name.encode()]), strict=True)
             found.frames[feature.name] = [wire.frames(data, start, length, feature.size) for start, length in runs]
@@ -171,8 +176,8 @@ def _keys(schema: Schema, provenance: bool) -> tuple[wire.Key, ...]:
             keys.append(wire.Key(column.name.encode(), _kind(column)))
     if provenance:
         for column in PROVENANCE:
-            is_text = pa.types.is_binary(column.type)
-            keys.append(wire.Key(column.name.encode(), *((wire.BYTES,) if is_text else (wire.FLOAT, 4))))
+            kind = (wire.BYTES,) if pa.types.is_binary(column.type) else (wire.FLOAT, 4) if column.type == pa.float32() else (wire.FLOAT,)
+            keys.append(wire.Key(column.name.encode(), *kind))
     return tuple(keys)
 
 
@@ -278,24 +283,40 @@ def _floats(found: _Found, key: str, refused: _Refused) -> tuple[np.ndarray, np.
     return values, counts
 
 
-def _others(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
-    """The column OTHER: the entries of the context that have no column, one behind the other; null where there are none."""
-    texts: dict[int, bytes] = {}
-    for rows, starts, ends in found.others:
-        for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            texts[row] = texts.get(row, b"") + found.data[start:end].tobytes()
+def _check_others(found: _Found, schema: Schema, refused: _Refused) -> None:
+    """Refuse records that protobuf would, for what stands under keys that nobody asked for; and, with OTHER, unknown feature lists."""
     prefixes = wire.Prefixes(b"\x0a")
-    for row, text in texts.items():
+    for row, entry in _entries(found, found.others, plain=False):
         try:
-            Example.FromString(prefixes[len(text)] + text)
+            Example.FromString(prefixes[len(entry)] + entry)
         except DecodeError:
             refused.add_row(row, "parse", "one of its further keys holds no tf.Feature")
-    for rows, starts, ends in found.other_lists:
-        for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            name = found.data[start:end].tobytes().decode(errors="backslashreplace")
+    prefixes = wire.Prefixes(b"\x12")
+    for row, entry in _entries(found, found.other_lists, plain=False):
+        try:
+            [read] = SequenceExample.FromString(prefixes[len(entry)] + entry).feature_lists.feature_list
+        except DecodeError:
+            refused.add_row(row, "parse", "one of its further keys holds no tf.FeatureList")
+            continue
+        if OTHER in schema.extras and read.value.feature:
             known = ", ".join(repr(feature.name) for feature in schema.features)
-            refused.add_row(row, "parse", f"it has the feature list {name!r}, and the first records have {known} only")
-    return pa.array([texts.get(row) for row in range(len(refused.rows))], pa.binary())
+            refused.add_row(row, "parse", f"it has the feature list {read.key!r}, and the first records have {known} only")
+
+
+def _others(found: _Found) -> pa.Array:
+    """The column OTHER: the entries of the context that have no column, one behind the other; null where there are none."""
+    texts: dict[int, bytes] = {}
+    for row, entry in _entries(found, found.others):
+        texts[row] = texts.get(row, b"") + entry
+    return pa.array([texts.get(row) for row in range(len(found.odd))], pa.binary())
+
+
+def _entries(found: _Found, spans: list[wire.Spans], plain: bool = True) -> Iterator[tuple[int, bytes]]:
+    """The rows and bytes of entries of further keys: all of them, or those that are not plain."""
+    for part in spans:
+        chosen = np.arange(len(part.rows)) if plain else np.flatnonzero(~part.plain)
+        for row, start, end in zip(part.rows[chosen].tolist(), part.starts[chosen].tolist(), part.ends[chosen].tolist(), strict=True):
+            yield row, found.data[start:end].tobytes()
 
 
 def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:
@@ -340,6 +361,12 @@ def _provenance(found: _Found, column: pa.Field, refused: _Refused) -> pa.Array:
     values = found.context[column.name.encode()]
     if pa.types.is_binary(column.type):
         return _binary(found.data, values, refused.rows | (values.kind != wire.BYTES), nullable=True)
+    if pa.types.is_list(column.type):
+        absent = refused.rows | (values.kind != wire.FLOAT) | (values.lengths % 4 != 0)
+        lengths = np.where(absent, 0, values.lengths)
+        weights = pa.array(wire.concatenate(found.data, values.starts, lengths).view("<f4"))
+        valid = pa.py_buffer(np.packbits(~absent, bitorder="little"))
+        return pa.Array.from_buffers(column.type, len(lengths), [valid, pa.py_buffer(_offsets(lengths // 4))], children=[weights])
     absent = refused.rows | (values.kind != wire.FLOAT) | (values.lengths != 4)
     numbers = wire.gather(found.data, np.where(absent, 0, values.starts), 4).view("<f4").reshape(-1)
     return pa.array(numbers, mask=absent)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from yt8m_data import wire
-from yt8m_data.schema import OTHER, PROVENANCE, SEGMENTS, Feature, Schema
+from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
 
 _Buffer = bytes | memoryview
 
@@ -28,8 +28,8 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> list[bytes]:
             entries[column] = encode_list(batch.column(column), column)
     for column in PROVENANCE.names:
         if column in batch.schema.names:
-            values = batch.column(column)
-            entries[column] = _encode_numbers(values, column) if values.type == pa.float32() else _encode_strings(values, column)
+            encode_column = _encode_floats if column == LABEL_WEIGHTS else _encode_numbers if column == "aug_lambda" else _encode_strings
+            entries[column] = encode_column(batch.column(column), column)
     lists: dict[str, Sequence[_Buffer]] = {}
     for feature in schema.features:
         if schema.kind == "video":

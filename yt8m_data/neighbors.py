@@ -1,29 +1,50 @@
-"""Exact nearest neighbours by L2 distance, on FAISS.
+"""Exact nearest neighbours by L2 distance, in pools of any size.
 
-FAISS finds candidates in float32; their distances are then taken again in float64. So the result does not depend on the number of
-threads, on how FAISS blocks its products, or on the rounding of its |x|^2 - 2xy + |y|^2, which hides close neighbours.
+A float32 product gives every pair of a pool a lower bound of its distance, and the pairs with the smallest bounds are candidates. Their
+distances are then taken in float64. A query whose k-th distance is not below the bounds of all others looks further. So the result is that
+of brute force in float64, whatever the number of threads, the blocking of the product and its rounding.
+
+Products run on one thread each and side by side: OpenBLAS's own threads are slower for pools of any size that YouTube-8M has.
 """
 
+import functools
 import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
-from yt8m_data.errors import DataError
+from yt8m_data import gpu
 
-try:
-    import faiss
-except ModuleNotFoundError:
-    raise DataError("FAISS is not installed: pip install 'yt8m-data[cpu]', or 'yt8m-data[gpu]' where there is a GPU") from None
-
-FAISS_VERSION: str = faiss.__version__
-
-SMALL_POOL = 512  # below this, starting a team of threads costs more than it saves
-_SPARE = 8  # candidates beyond k, so that rounding in float32 rarely matters
-_ERROR = 2e-5  # bound of FAISS's error, relative to the squared norms: some 100 float32 roundings in a dot product of 1,024 terms
-_CHUNK_BYTES = 4 << 20
+TILE_SCORES = 1 << 24  # scores that a thread holds: all pairs of a pool of 4,096
+TILE_QUERIES = 128  # at least; with fewer the product is bound by memory
+GPU_POOL = 4096  # from this size on a pool is worth its way to a GPU
+_SPARE = 1  # candidates beyond k
+_STRIPS, _STRIPS_FROM = 16, 1024  # a longer row is cut into strips to select from
+_EXACT_ROWS = 80  # candidates whose float64 differences are taken at a time: few, to stay in a cache
+_UNIT = 2.0**-24  # unit roundoff of float32
+_TINY = float(np.finfo(np.float32).tiny)
 
 
-def nearest(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+class Pool(NamedTuple):
+    """One search, for the `k` (at least 1) nearest of `members` (int64 [n], rows of a matrix) to those at `queries` (int64 [q], places)."""
+
+    members: np.ndarray
+    queries: np.ndarray
+    k: int
+
+
+class Found(NamedTuple):
+    """Places in `members` (int64 [q, k], nearest first, -1 where there are fewer), and squared distances (float64, infinite there)."""
+
+    rows: np.ndarray
+    distances: np.ndarray
+
+
+def nearest(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, threads: int | None = None) -> Found:
     """Find the k nearest vectors of each query, ties in distance by id; no vector with the query's own id counts.
 
     Args:
@@ -31,53 +52,187 @@ def nearest(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, t
       ids: [N], sortable (bytes, as an object array).
       queries: int64 [Q], rows of `vectors`.
       k: at least 1.
-      threads: for pools of SMALL_POOL vectors and more; all cores by default.
+      threads: all cores by default.
+    """
+    _, rank = np.unique(ids, return_inverse=True)
+    (found,) = search(vectors, rank, [Pool(np.arange(len(vectors)), queries, k)], threads)
+    return found
 
-    Returns:
-      rows int64 [Q, k], nearest first, -1 where there are fewer, and squared distances float64 [Q, k], infinite there.
+
+def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads: int | None = None) -> list[Found]:
+    """Search many pools of one matrix, as `nearest` does each; `rank` (int64 [N]) orders the ids and is equal where they are.
+
+    Small pools are searched whole, one on each thread. Large ones come one after the other, each in tiles on all threads, or on a GPU.
     """
     vectors = np.ascontiguousarray(vectors, np.float32)
-    _, rank = np.unique(ids, return_inverse=True)
-    rows = np.full((len(queries), k), -1, np.int64)
-    distances = np.full((len(queries), k), np.inf)
-    faiss.omp_set_num_threads(1 if len(vectors) < SMALL_POOL else threads or os.cpu_count() or 1)
-
-    todo, width = np.arange(len(queries)), k + 1 + _SPARE
-    while todo.size:
-        candidates, beyond = _candidates(vectors, queries[todo], width)
-        rows[todo], distances[todo] = _exact(vectors, rank, queries[todo], candidates, k)
-        todo = todo[~(distances[todo, -1] < beyond)]  # a vector that is no candidate may be as near: look further
-        width *= 4
-        if len(candidates[0]) == len(vectors):
-            break
-    return rows, distances
-
-
-def _candidates(vectors: np.ndarray, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find `width` likely neighbours: rows int64 [Q, width], and a lower bound on the squared distance of all others, float64 [Q]."""
-    if width >= len(vectors):
-        everything = np.broadcast_to(np.arange(len(vectors)), (len(queries), len(vectors)))
-        return everything, np.full(len(queries), np.inf)
-    distances, rows = faiss.knn(vectors[queries], vectors, width)
     norms = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    return rows, distances[:, -1] - _ERROR * (norms[queries] + norms.max())
+    found = [Found(np.full((len(p.queries), p.k), -1), np.full((len(p.queries), p.k), np.inf)) for p in pools]
+
+    def prepare(number: int) -> "_Prepared":
+        pool = pools[number]
+        return _Prepared(_take(vectors, pool.members), norms[pool.members], rank[pool.members], pool, found[number])
+
+    def whole(number: int) -> None:
+        prepared = prepare(number)
+        prepared.tile(slice(0, len(pools[number].queries)))
+
+    large = {number for number, pool in enumerate(pools) if len(list(_tiles(pool))) > 1 or len(pool.members) >= GPU_POOL}
+    small = sorted(set(range(len(pools))) - large, key=lambda number: -len(pools[number].members))
+    with _threadpools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as executor:
+        done = executor.map(whole, small)  # begins at once
+        for number in sorted(large):
+            prepared = prepare(number)
+            if not prepared.on_gpu():
+                list(executor.map(prepared.tile, _tiles(pools[number])))
+        list(done)
+    return found
 
 
-def _exact(vectors: np.ndarray, rank: np.ndarray, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Order candidates by (float64 distance, id) and take k."""
-    width = candidates.shape[1]
-    rows = np.full((len(queries), k), -1, np.int64)
-    distances = np.full((len(queries), k), np.inf)
-    step = max(1, _CHUNK_BYTES // (8 * vectors.shape[1] * width))
-    for at in range(0, len(queries), step):
-        query, near = queries[at : at + step], candidates[at : at + step]
-        difference = vectors[near].astype(np.float64)
-        difference -= vectors[query][:, None]
-        squared = np.einsum("qkd,qkd->qk", difference, difference)
-        squared[rank[near] == rank[query][:, None]] = np.inf
-        order = np.lexsort((rank[near], squared), axis=1)[:, :k]
+def _tiles(pool: Pool) -> Iterator[slice]:
+    """Cut the queries so that the scores of a tile fit its budget."""
+    step = max(TILE_QUERIES, TILE_SCORES // max(len(pool.members), 1))
+    return (slice(at, at + step) for at in range(0, len(pool.queries), step))
+
+
+@functools.cache
+def _threadpools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+_thread = threading.local()
+
+
+def _room(size: int) -> np.ndarray:
+    """Return float32 [size] of this thread's, for one tile after the other: fresh memory would cost as much as a pass over it."""
+    if len(getattr(_thread, "room", ())) < size:
+        _thread.room = np.empty(size, np.float32)
+    room: np.ndarray = _thread.room[:size]
+    return room
+
+
+def _take(vectors: np.ndarray, members: np.ndarray) -> np.ndarray:
+    everything = len(members) == len(vectors) and (members == np.arange(len(vectors))).all()
+    return vectors if everything else vectors[members]
+
+
+class _Prepared(NamedTuple):
+    """A pool with its vectors (float32 [n, D]), their squared norms (float64 [n]), the ranks of their ids, and the arrays to fill."""
+
+    vectors: np.ndarray
+    norms: np.ndarray
+    rank: np.ndarray
+    pool: Pool
+    found: Found
+
+    def tile(self, part: slice) -> None:
+        """Search for some of the queries."""
+        queries, k = self.pool.queries[part], self.pool.k
+        scores = self._scores(queries)
+        width, todo = k + _SPARE, np.arange(len(queries))
+        while todo.size:
+            if width < len(self.vectors):
+                near, best = smallest(scores[todo], width)
+                bound = 2 * best.astype(np.float64) + (1 - self._error()) * self.norms[queries[todo]]
+            else:
+                near, bound = self._everything(len(todo)), np.full(len(todo), np.inf)
+            todo = todo[~self._settle(part, todo, near, bound)]
+            width *= 4
+
+    def on_gpu(self) -> bool:
+        """Search for all queries with candidates of a GPU, if there is one that can."""
+        queries, width = self.pool.queries, self.pool.k + 1 + _SPARE  # the query itself is among them
+        candidates = gpu.candidates(self.vectors, queries, width) if width < len(self.vectors) else None
+        if candidates is None:
+            return False
+        near, distances = candidates
+        bound = distances[:, -1] - (self._error() + 8 * _UNIT) * (self.norms[queries] + self.norms.max())
+        missed = np.flatnonzero(~self._settle(slice(None), np.arange(len(queries)), near, bound))
+        if missed.size:
+            part = Found(*(array[missed] for array in self.found))
+            rest = self._replace(pool=self.pool._replace(queries=queries[missed]), found=part)
+            for tile in _tiles(rest.pool):
+                rest.tile(tile)
+            for array, filled in zip(self.found, part, strict=True):
+                array[missed] = filled
+        return True
+
+    def _scores(self, queries: np.ndarray) -> np.ndarray:
+        """Bound half the squared distance of each pair from below, less half the query's squared norm: float32 [q, n, padded].
+
+        A query's own place and the padding are infinite.
+        """
+        count = len(self.vectors)
+        padded = -(-count // _STRIPS) * _STRIPS
+        half = ((1 - self._error()) * self.norms / 2 - _TINY * self.vectors.shape[1]).astype(np.float32)
+        scores = _room(len(queries) * padded).reshape(len(queries), padded)
+        scores[:, count:] = np.inf
+        every = len(queries) == count and (queries == np.arange(count)).all()
+        product = scores[:, :count]
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.matmul(self.vectors if every else self.vectors[queries], self.vectors.T, out=product)  # of itself it takes half the time
+            np.subtract(half, product, out=product)
+        scores[np.arange(len(queries)), queries] = np.inf
+        return scores
+
+    def _error(self) -> float:
+        """Bound the error of a score, doubled, relative to the two squared norms.
+
+        A dot product of D terms is off by at most D u / (1 - D u) |x| |y| in any order (Higham, "Accuracy and Stability of Numerical
+        Algorithms", section 3.1), and |x| |y| is at most the mean of the squares; the norm and the subtraction round once more each.
+        """
+        terms = self.vectors.shape[1] * _UNIT
+        return terms / (1 - terms) + 4 * _UNIT
+
+    def _everything(self, count: int) -> np.ndarray:
+        return np.broadcast_to(np.arange(len(self.vectors)), (count, len(self.vectors)))
+
+    def _settle(self, part: slice, todo: np.ndarray, near: np.ndarray, bound: np.ndarray) -> np.ndarray:
+        """Order the candidates `near` (int64 [t, w]) of the queries `todo` of a part by (distance, id), and store k of them.
+
+        Returns:
+          bool [t], whether no other vector, whose squared distance is at least `bound`, can be as near.
+        """
+        query, near = self.pool.queries[part][todo], np.sort(near, axis=1)
+        squared = self._squared(query, near)
+        squared[self.rank[near] == self.rank[query][:, None]] = np.inf
+        order = np.lexsort((self.rank[near], squared), axis=1)[:, : self.pool.k]
         taken = np.take_along_axis(squared, order, axis=1)
-        found = np.isfinite(taken)
-        rows[at : at + step, : order.shape[1]] = np.where(found, np.take_along_axis(near, order, axis=1), -1)
-        distances[at : at + step, : order.shape[1]] = taken
-    return rows, distances
+        rows = np.where(np.isfinite(taken), np.take_along_axis(near, order, axis=1), -1)
+        self.found.rows[part][todo, : order.shape[1]] = rows
+        self.found.distances[part][todo, : order.shape[1]] = taken
+        settled: np.ndarray = self.found.distances[part][todo, -1] < bound
+        return settled | (near.shape[1] == len(self.vectors))
+
+    def _squared(self, query: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """Take the squared distances of candidates, float64 [t, w]: differences and sums in float64."""
+        squared = np.empty(near.shape)
+        step = max(1, _EXACT_ROWS // near.shape[1])
+        room = np.empty((step, near.shape[1], self.vectors.shape[1]))
+        for at in range(0, len(near), step):
+            part = near[at : at + step]
+            difference = room[: len(part)]
+            difference[...] = self.vectors[part]
+            difference -= self.vectors[query[at : at + step], None]
+            np.vecdot(difference, difference, out=squared[at : at + step])
+        return squared
+
+
+def smallest(scores: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the `width` smallest of each row, in any order: columns int64 [q, width], and the largest of them float32 [q].
+
+    Long rows are laid in strips: the columns of strips with the smallest minima hold all that is sought, in a sixteenth of the scores.
+
+    Args:
+      scores: float32 [q, n], n a multiple of 16.
+      width: less than n.
+    """
+    length = scores.shape[1] // _STRIPS
+    if scores.shape[1] < _STRIPS_FROM or width >= length:
+        columns = np.argpartition(scores, width - 1, axis=1)[:, :width]
+        return columns, np.take_along_axis(scores, columns, axis=1).max(axis=1)
+    strips = scores.reshape(-1, _STRIPS, length)
+    promising = np.argpartition(strips.min(axis=1), width - 1, axis=1)[:, :width]
+    values = np.take_along_axis(strips, promising[:, None], axis=2).reshape(-1, _STRIPS * width)
+    places = np.argpartition(values, width - 1, axis=1)[:, :width]
+    columns = places // width * length + np.take_along_axis(promising, places % width, axis=1)
+    return columns, np.take_along_axis(values, places, axis=1).max(axis=1)

@@ -1,21 +1,23 @@
 """Which videos meet in which pool, and the work on one partition of pools.
 
 A label's pool is all videos that carry it. Pools are packed into partitions, so that a video that is in several of them travels once, and
-labels with equal counts share a partition, so that the videos which may use one another's pairs always meet.
+labels with equal counts share a partition, so that the videos which may use one another's pairs always meet. A pool that is too large for
+the memory is dealt into sub-pools by a hash of the id, each a partition of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import synthesis
-from yt8m_data.neighbors import nearest
-from yt8m_data.sampling import OVER, SUB, Plan
+from yt8m_data import frame_synthesis, quality, synthesis
+from yt8m_data.deltas import Deltas
+from yt8m_data.neighbors import Pool, search
+from yt8m_data.sampling import OVER, Plan
 from yt8m_data.schema import Schema
-from yt8m_data.shards import stable_hash, unit_interval
+from yt8m_data.shards import stable_hash
 from yt8m_data.statistics import distinct_labels
 
 MAKE_ROWS = 1024  # synthetic videos made at a time
@@ -27,29 +29,65 @@ class Pools:
     """Where each label's pool is.
 
     Attributes:
-      partition: int64 [num_classes], -1 for labels that over-sample nothing.
+      partition: int64 [num_classes], -1 for labels that over-sample nothing; of a label with sub-pools the first of theirs.
       needed: bool [num_classes], whether neighbours are sought in the label's pool.
+      salts: int64 [num_classes], the number of sub-pools, 1 for most labels.
       count: the number of partitions.
+      seed: of the hash that deals videos to sub-pools.
     """
 
     partition: np.ndarray
     needed: np.ndarray
+    salts: np.ndarray
     count: int
+    seed: int
+
+    def place(self, labels: np.ndarray, ids: list[bytes]) -> np.ndarray:
+        """Return the partition of each video (ids [N]) in the pool of a label (int64 [N], of over-sampled videos), int64 [N]."""
+        partitions: np.ndarray = self.partition[labels]
+        salted = np.flatnonzero(self.salts[labels] > 1)
+        hashes = stable_hash(self.seed, [ids[row] for row in salted.tolist()], "pool")
+        partitions[salted] += (hashes % self.salts[labels[salted]].astype(np.uint64)).astype(np.int64)
+        return partitions
 
 
-def pack(plan: Plan, video_bytes: int, partition_bytes: int) -> Pools:
-    """Pack the pools into partitions of about `partition_bytes`, rarest labels first."""
+class Made(NamedTuple):
+    """Synthetic videos of a partition; the arrays are [rows].
+
+    Attributes:
+      batch: with the columns of `schema.arrow` and `PROVENANCE`.
+      apart: float64, the squared distance from base to neighbour, NaN where there is none.
+      base: int64, rows of the partition; `deciding`: int64, their deciding labels.
+      filler: bool, whether the pool was too small for what the policy asks for.
+      checked: how far a sample of them are from the real videos of the partition.
+    """
+
+    batch: pa.RecordBatch
+    apart: np.ndarray
+    base: np.ndarray
+    deciding: np.ndarray
+    filler: np.ndarray
+    checked: quality.Distances
+
+
+def pack(plan: Plan, video_bytes: int, partition_bytes: int, pool_bytes: int | None = None) -> Pools:
+    """Pack the pools into partitions of about `partition_bytes`, rarest labels first; deal those above `pool_bytes` into sub-pools."""
     labels = np.flatnonzero(plan.regime == OVER)  # with those that the plan counted no video of: older counts may lack a label
     labels = labels[np.argsort(plan.counts[labels], kind="stable")]
     counts = plan.counts[labels]
     first_of_count = np.searchsorted(counts, counts)
     before = np.concatenate(([0], np.cumsum(counts)))[first_of_count] * video_bytes
-    _, packed = np.unique(before // partition_bytes, return_inverse=True)
-    partition = np.full(len(plan.counts), -1)
-    partition[labels] = packed
+    parts = np.maximum(-(-counts * video_bytes // pool_bytes), 1) if pool_bytes else np.ones(len(labels), np.int64)
+    whole = parts == 1
+    _, packed = np.unique(before[whole] // partition_bytes, return_inverse=True)
+    count = int(packed.max(initial=-1)) + 1
+    partition, salts = np.full(len(plan.counts), -1), np.ones(len(plan.counts), np.int64)
+    partition[labels[whole]] = packed
+    partition[labels[~whole]] = count + np.cumsum(parts[~whole]) - parts[~whole]
+    salts[labels] = parts
     needed = np.zeros(len(plan.counts), bool)
     needed[plan.pool_labels] = True
-    return Pools(partition, needed, int(packed.max(initial=0)) + 1)
+    return Pools(partition, needed, salts, max(count + int(parts[~whole].sum()), 1), plan.settings.seed)
 
 
 def route(plan: Plan, pools: Pools, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -63,75 +101,104 @@ def route(plan: Plan, pools: Pools, batch: pa.RecordBatch) -> tuple[np.ndarray, 
     """
     deciding = plan.decide(batch.column("labels"))
     regime = np.where(deciding < 0, 0, plan.regime[deciding])
-    draw = unit_interval(stable_hash(plan.settings.seed, batch.column("id").to_pylist(), "keep"))
-    lucky = (regime != SUB) | (draw < plan.keep[deciding])
+    ids = batch.column("id").to_pylist()
+    lucky = plan.kept(ids, batch.column("labels"), deciding)
     rows, labels = distinct_labels(batch.column("labels"))
     sent = (pools.needed[labels] | ((labels == deciding[rows]) & (regime[rows] == OVER))) & (pools.partition[labels] >= 0)
-    pairs = np.unique(rows[sent] << 32 | pools.partition[labels[sent]])
+    rows, labels = rows[sent], labels[sent]
+    pairs = np.unique(rows << 32 | pools.place(labels, [ids[row] for row in rows.tolist()]))
     return np.flatnonzero((regime != OVER) & lucky), np.flatnonzero(regime == OVER), pairs >> 32, pairs & 0xFFFFFFFF
 
 
 def bases(plan: Plan, pools: Pools, partition: int, batch: pa.RecordBatch) -> np.ndarray:
     """Return the deciding label of the rows that a partition over-samples, int64 [N]; -1 for those that are only neighbours there."""
     deciding = plan.decide(batch.column("labels"))
-    here = (deciding >= 0) & (plan.regime[deciding] == OVER) & (pools.partition[deciding] == partition)
+    here = (deciding >= 0) & (plan.regime[deciding] == OVER)
+    here[here] = pools.place(deciding[here], batch.column("id").filter(pa.array(here)).to_pylist()) == partition
     return np.where(here, deciding, -1)
 
 
 def find_neighbors(
-    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, feature: str, size: int, threads: int
+    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, vectors: np.ndarray, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the neighbours of every base within the pool of its deciding label.
+    """Find the neighbours of every base, by its vector (float32 [N, D]), within the pool of its deciding label.
 
     Returns:
       Rows of `batch`, int64 [N, K], -1 where there is none, and squared distances, float64 [N, K], infinite there.
     """
     most = int(plan.neighbors[deciding[deciding >= 0]].max(initial=0))
     neighbors, distances = np.full((batch.num_rows, most), -1), np.full((batch.num_rows, most), np.inf)
-    vectors = batch.column(feature).flatten().to_numpy().reshape(-1, size)
     _, rank = np.unique(np.array(batch.column("id").to_pylist(), object), return_inverse=True)
     rows, labels = distinct_labels(batch.column("labels"))
     by_label = np.argsort(labels, kind="stable")
     rows, labels = rows[by_label], labels[by_label]
+    sought = []
     for label in np.intersect1d(deciding, plan.pool_labels).tolist():
         members = rows[np.searchsorted(labels, label) : np.searchsorted(labels, label, side="right")]
-        queries = np.flatnonzero(deciding[members] == label)
-        k = int(plan.neighbors[label])
-        found, squared = nearest(vectors[members], rank[members], queries, k, threads)
+        sought.append(Pool(members, np.flatnonzero(deciding[members] == label), int(plan.neighbors[label])))
+    for (members, queries, k), (found, squared) in zip(sought, search(vectors, rank, sought, threads), strict=True):
         neighbors[members[queries], :k] = np.where(found < 0, -1, members[found])
         distances[members[queries], :k] = squared
     return neighbors, distances
 
 
 def synthesize(
-    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, order: np.ndarray, schema: Schema, threads: int
-) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Make the synthetic videos of a partition.
-
-    Yields batches with the columns of `schema.arrow` and `PROVENANCE`, and the squared distance from base to neighbour of each row, float64
-    [rows], NaN for noise.
+    plan: Plan,
+    batch: pa.RecordBatch | frame_synthesis.Videos,
+    deciding: np.ndarray,
+    order: np.ndarray,
+    schema: Schema,
+    threads: int,
+    bank: Deltas | None = None,
+    destination: Callable[[list[bytes]], np.ndarray] | None = None,
+) -> Iterator[Made]:
+    """Make the synthetic videos of a partition, some at a time.
 
     Args:
       plan: the plan.
       batch: the videos of the partition, in the order of the input.
       deciding: from `bases`.
       order: int64 [N], ascending, the place of each row in the input.
-      schema: of the records; neighbours are those by its first feature.
+      schema: of the records; neighbours are those by its first feature, at frame level by the mean of its frames.
       threads: for large pools.
+      bank: for the method delta, at video level.
+      destination: tells where videos go by their ids, int64 [M]; they are made in that order, so that each batch goes to few places.
     """
-    visual = schema.features[0]
-    neighbors, distances = find_neighbors(plan, batch, deciding, visual.name, visual.size, threads)
-    chosen = synthesis.choose(plan, batch.column("id").to_pylist(), deciding, neighbors, order)
+    visual, settings = schema.features[0], plan.settings
+    framed = isinstance(batch, frame_synthesis.Videos)
+    heads = batch.heads if framed else batch
+    vectors = batch.means(visual.name) if framed else quality.matrix(batch, visual.name, visual.size)
+    neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads)
+    ids, labels = heads.column("id").to_pylist(), plan.decide(heads.column("labels"))
+    chosen = synthesis.choose(plan, ids, deciding, neighbors, order, plan.quotas(ids, heads.column("labels"), deciding))
+    names = synthesis.synthetic_ids(ids, chosen)
+    looked_at = quality.checked(names, deciding[chosen.base], settings.seed)
+    if destination is not None:
+        by_destination = np.argsort(destination(names), kind="stable")
+        chosen = synthesis.Synthetics(*(column[by_destination] for column in chosen))
+        looked_at = np.flatnonzero(np.isin(by_destination, looked_at))
     slots = neighbors[chosen.base] == chosen.neighbor[:, None]
     apart = np.where(chosen.neighbor < 0, np.nan, np.where(slots, distances[chosen.base], 0).sum(axis=1))
-    for at in range(0, len(chosen.base), MAKE_ROWS):
-        part = synthesis.Synthetics(*(column[at : at + MAKE_ROWS] for column in chosen))
-        yield synthesis.make(batch, part, plan, schema), apart[at : at + MAKE_ROWS]
+    step = frame_synthesis.MAKE_ROWS if framed else MAKE_ROWS
+    for at in range(0, len(chosen.base), step):
+        part = synthesis.Synthetics(*(column[at : at + step] for column in chosen))
+        rows = looked_at[(looked_at >= at) & (looked_at < at + step)] - at
+        if framed:
+            made = frame_synthesis.make(batch, part, plan, schema, neighbors)
+            sample = frame_synthesis.means(made.column(visual.name).take(pa.array(rows)), visual.size)
+        else:
+            made = synthesis.make(batch, part, plan, schema, neighbors, bank)
+            sample = quality.matrix(made, visual.name, visual.size)[rows]
+        checked = quality.distances(sample, part.base[rows], part.neighbor[rows], deciding[part.base[rows]], vectors, labels)
+        yield Made(made, apart[at : at + step], part.base, deciding[part.base], part.filler, checked)
 
 
 def distance_bins(squared: np.ndarray) -> list[int | None]:
-    """Put distances, given squared, into logarithmic bins floor(BINS_PER_OCTAVE * log2 distance); None for 0, and NaN is left out."""
-    squared = squared[~np.isnan(squared)]
+    """Put distances, given squared, into logarithmic bins floor(BINS_PER_OCTAVE * log2 distance).
+
+    None is the bin of 0; what is not finite has none.
+    """
+    squared = squared[np.isfinite(squared)]
     apart = squared > 0
     bins = np.zeros(len(squared), np.int64)
     bins[apart] = np.floor(np.log2(squared[apart]) * (BINS_PER_OCTAVE / 2))

@@ -8,6 +8,7 @@ The package `powerlaw` makes the same fit and no p-value; with a fit in some ten
 too slow to ask for one by hand.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ def fit(label_counts: np.ndarray, num_simulations: int = 0) -> PowerLaw | None:
     tail = counts[counts >= least]
     error = 1 / np.sqrt(len(tail) * _log_variance(alpha, least))
     random = np.random.Generator(np.random.PCG64(0))
-    further = sum(_simulated_distance(counts, alpha, least, random) >= distance for _ in range(num_simulations))
+    further = sum(_lies_further(_simulated(counts, alpha, least, random), least, distance) for _ in range(num_simulations))
     return PowerLaw(
         alpha=alpha,
         alpha_error=float(error),
@@ -103,18 +104,23 @@ def _scaled_tail(alpha: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 def _best(counts: np.ndarray) -> tuple[float, int, float] | None:
     """Alpha, least count and distance of the best fit to sorted positive counts."""
+    return min(_fits(counts), key=lambda fitted: fitted[2], default=None)
+
+
+def _fits(counts: np.ndarray, near: int = 0) -> Iterator[tuple[float, int, float]]:
+    """Alpha, least count and distance of the fits to sorted positive counts, those with a least count near `near` first."""
     values, first = np.unique(counts, return_index=True)
     usable = np.flatnonzero(len(counts) - first[:-1] >= FEWEST_LABELS)  # not the largest count: equal counts have no exponent
     if not len(usable):
-        return None
+        return
     spread = np.linspace(0, first[usable[-1]], CANDIDATES)
     chosen = np.unique(np.searchsorted(first[usable], spread))
     sizes = len(counts) - first[chosen]
     mean_logs = np.cumsum(np.log(counts)[::-1])[::-1][first[chosen]] / sizes
     alphas = _likeliest(values[chosen].astype(np.float64), mean_logs)
-    distances = [_distance(values[at:], first[at:] - first[at], size, alpha) for at, size, alpha in zip(chosen, sizes, alphas, strict=True)]
-    best = int(np.argmin(distances))
-    return float(alphas[best]), int(values[chosen[best]]), distances[best]
+    for i in np.argsort(np.abs(values[chosen] - near), kind="stable").tolist():
+        at = chosen[i]
+        yield float(alphas[i]), int(values[at]), _distance(values[at:], first[at:] - first[at], sizes[i], alphas[i])
 
 
 def _likeliest(least: np.ndarray, mean_log: np.ndarray) -> np.ndarray:
@@ -151,13 +157,19 @@ def _distance(values: np.ndarray, below: np.ndarray, size: int, alpha: float) ->
     return float(np.abs(above - empirical).max())
 
 
-def _simulated_distance(counts: np.ndarray, alpha: float, least: int, random: np.random.Generator) -> float:
-    """Distance of the best fit to a sample: as many counts, below the least one as they are, above it drawn from the law."""
+def _simulated(counts: np.ndarray, alpha: float, least: int, random: np.random.Generator) -> np.ndarray:
+    """Draw as many counts, sorted: below the least one as they are, above it from the law."""
     start = int(np.searchsorted(counts, least))
     size = int(random.binomial(len(counts), 1 - start / len(counts)))
     below = random.choice(counts[:start], len(counts) - size) if start else counts[:0]
-    found = _best(np.sort(np.concatenate((below, sample(alpha, least, size, random)))))
-    return found[2] if found else 0.0
+    return np.sort(np.concatenate((below, sample(alpha, least, size, random))))
+
+
+def _lies_further(counts: np.ndarray, least: int, distance: float) -> bool:
+    """Whether even the best fit to simulated counts is `distance` away; most samples have a nearer one, at about the law's least count."""
+    fits = _fits(counts, least)
+    nearest = next(fits, None)
+    return nearest is not None and nearest[2] >= distance and all(apart >= distance for _, _, apart in fits)
 
 
 def sample(alpha: float, least: int, size: int, random: np.random.Generator) -> np.ndarray:

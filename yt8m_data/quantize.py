@@ -22,3 +22,9 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
     -0.00003 to +0.01566, on average by +0.0078, and `quantize(dequantize(q)) == q` for every byte.
     """
     return _VALUES[codes]
+
+
+def dequantized_mean(codes: np.ndarray) -> np.ndarray:
+    """Average the decoded values over the first axis, float32: uint8 [N, D] -> [D]. The codes are added as integers, so in no order."""
+    mean = codes.sum(axis=0, dtype=np.int64) / len(codes)
+    return (mean * (_RANGE / 255) + (_RANGE / 512 + MINIMUM)).astype(np.float32)

@@ -13,9 +13,17 @@ from yt8m_data.proto import SequenceExample
 
 SNIFFED_RECORDS = 16
 
+LABEL_WEIGHTS = "label_weights"  # key and column: how much each of the labels counts, from 0 to 1, in their order
 PROVENANCE = pa.schema(
-    [("aug_method", pa.binary()), ("aug_base", pa.binary()), ("aug_neighbor", pa.binary()), ("aug_lambda", pa.float32())]
-)  # what stands beside a synthetic record; null on a real one
+    [
+        ("aug_method", pa.binary()),
+        ("aug_base", pa.binary()),
+        ("aug_neighbor", pa.binary()),
+        ("aug_lambda", pa.float32()),
+        ("aug_origin", pa.binary()),  # of the method delta, which goes from here to the neighbour
+        (LABEL_WEIGHTS, pa.list_(pa.float32())),
+    ]
+)  # what stands beside a synthetic record; null on a real one, and where it says nothing
 
 SEGMENTS = pa.schema(
     [
@@ -103,7 +111,7 @@ def sniff(path: str, num_classes: int | None = None, extras: bool = False) -> Sc
         found = [(key, len(value[0])) for key, value in lists if value]
     else:
         values = [(e.key, len(e.value.float_list.value)) for m in messages for e in m.context.feature]
-        found = [(key, size) for key, size in values if size > 1 and key not in SEGMENTS.names]
+        found = [(key, size) for key, size in values if size > 1 and key not in (*SEGMENTS.names, LABEL_WEIGHTS)]
     for key, size in found:
         sizes.setdefault(key, []).append(size)
     if not sizes:

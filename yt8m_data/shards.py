@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 # The names of what the commands write into an output folder, and of what a killed one leaves there.
 _WRITTEN = re.compile(
     r".+-\d{5}-of-\d{5}\.(tfrecord|tfrecord\.gz|parquet|arrow)|(manifest|stats|stats_before|stats_after)\.json|label_counts\.csv|vocabulary\.csv|cooccurrence\.npz"
-    r"|bad_records\.jsonl|report\.html|\..+\.tmp"
+    r"|bad_records\.jsonl|deltas\.arrow|report\.html|\..+\.tmp"
 )
 _SPILL = re.compile(r"\.spill-.+\.tmp")
 _PLOT = re.compile(r"\w+\.(png|csv)|\..+\.tmp")

@@ -1,7 +1,7 @@
 """Runs: what one input file gives to each partition of a shuffle, on disk, to be read back partition by partition.
 
-A run is a file of Arrow messages, one for each piece of a partition, and a list of them beside it. The list comes last, whole or not at
-all: a run that has one is finished, and need not be made again after a kill.
+A run is a file of Arrow messages, the schema and one for each piece of a partition, and a list of them beside it. The list comes last,
+whole or not at all: a run that has one is finished, and need not be made again after a kill.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import shards
+from yt8m_data import storage
 
 
 class RunWriter:
@@ -22,6 +22,9 @@ class RunWriter:
     Args:
       folder: where.
       name: of the run; unique among those of the shuffle.
+
+    Raises:
+      DataError: on writing, the disk is full.
     """
 
     def __init__(self, folder: str, name: str) -> None:
@@ -32,20 +35,28 @@ class RunWriter:
     def __enter__(self) -> "RunWriter":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._stream.close()
+        except OSError:  # what failed to be written fails again
+            if kind is None:
+                raise
 
     def write(self, partition: int, batch: pa.RecordBatch) -> None:
         """Append a piece of a partition."""
-        message = batch.serialize()
-        self._pieces.append([partition, self._stream.tell(), message.size])
-        self._stream.write(message)
+        with storage.room(self._list.parent):
+            if not self._pieces:
+                self._stream.write(batch.schema.serialize())
+            message = batch.serialize()
+            self._pieces.append([partition, self._stream.tell(), message.size])
+            self._stream.write(message)
 
     def finish(self, notes: dict[str, Any]) -> None:
         """Finish the run, with notes on it to keep."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        with shards.atomic_write(self._list) as stream:
+        with storage.room(self._list.parent):
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        with storage.atomic_write(self._list) as stream:
             stream.write(json.dumps({"notes": notes, "bytes": self._stream.tell(), "pieces": self._pieces}).encode())
 
 
@@ -71,9 +82,11 @@ def locate(folder: str, names: Iterable[str]) -> dict[int, np.ndarray]:
     return dict(zip(partitions.tolist(), np.split(every[:, 1:], starts[1:]), strict=False))
 
 
-def read(folder: str, names: list[str], pieces: np.ndarray, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Read pieces that `locate` found."""
+def read(folder: str, names: list[str], pieces: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Read pieces that `locate` found; their columns point into the mapped files."""
     for number in np.unique(pieces[:, 0]).tolist():
-        with open(Path(folder) / f"{names[number]}.run", "rb", buffering=0) as stream:
+        with pa.memory_map(str(Path(folder) / f"{names[number]}.run")) as source:
+            columns = pa.ipc.read_schema(source)
             for offset, size in pieces[pieces[:, 0] == number, 1:].tolist():
-                yield pa.ipc.read_record_batch(pa.py_buffer(os.pread(stream.fileno(), size, offset)), columns)
+                source.seek(offset)
+                yield pa.ipc.read_record_batch(source.read_buffer(size), columns)

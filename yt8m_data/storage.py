@@ -6,6 +6,7 @@ take their credentials from where Google's and Amazon's own tools do. STORAGE_EM
 
 import contextlib
 import datetime
+import errno
 import fnmatch
 import functools
 import glob
@@ -77,9 +78,24 @@ def expand(pattern: str) -> list[str]:
 
 @contextlib.contextmanager
 def atomic_write(path: "AnyPath") -> Iterator[BinaryIO]:
-    """Open a file that appears under its name whole, at the end of the block, or not at all."""
+    """Open a file that appears under its name whole, at the end of the block, or not at all.
+
+    Raises:
+      DataError: the disk is full, or the store refuses the object.
+    """
     with _atomic_object(ObjectPath(str(path))) if is_remote(path) else _atomic_file(Path(os.fspath(path))) as stream:  # type: ignore[arg-type]
         yield stream
+
+
+@contextlib.contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """Tell in one sentence that the disk of a folder, into which the block writes, is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(f"the disk of {folder} is full: make room, and run the same command again") from None
 
 
 class ObjectPath:
@@ -229,7 +245,7 @@ def remove_tree(folder: OnePath) -> None:
 def _atomic_file(target: Path) -> Iterator[BinaryIO]:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with room(target.parent), os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

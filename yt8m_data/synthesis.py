@@ -1,29 +1,33 @@
 """Synthetic videos: which pairs of neighbours are used, and what is made of them.
 
 The operators are those of Cho et al. 2018, equations 2 to 4, on raw video-level features (before any L2 normalisation):
-noise x + Z, interpolation x + l (y - x), extrapolation x + l (x - y), where y is a neighbour of x and Z is Gaussian.
+noise x + Z, interpolation x + l (y - x), extrapolation x + l (x - y), where y is a neighbour of x and Z is Gaussian. Beside them stand
+copies, x, and deltas, x + l (p - q), where p and q are neighbours that share a frequent label (`deltas`).
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import shards
-from yt8m_data.sampling import LabelRule, Plan
-from yt8m_data.schema import PROVENANCE, Schema
+from yt8m_data import deltas, shards
+from yt8m_data.deltas import Deltas
+from yt8m_data.sampling import DECOUPLE, PAIRED, LabelRule, Plan
+from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, Schema
 
-NOISE = "noise"
+NOISE, DELTA = "noise", "delta"
 
 
 class Synthetics(NamedTuple):
     """The synthetic videos to make, in the order in which they are numbered; every array is [M].
 
     Attributes:
-      base, neighbor: int64, rows of the pool; neighbor -1 for noise.
+      base, neighbor: int64, rows of the pool; neighbor -1 where the method needs none.
       method: str, one of `sampling.METHODS`.
-      factor: float32, lambda; NaN for noise.
+      factor: float32, lambda; NaN for noise and copies.
       number: int64, from 1 within each base.
+      filler: bool, whether it stands in for one that the pool is too small for.
     """
 
     base: np.ndarray
@@ -31,6 +35,7 @@ class Synthetics(NamedTuple):
     method: np.ndarray
     factor: np.ndarray
     number: np.ndarray
+    filler: np.ndarray
 
 
 def unused_pairs(neighbors: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -46,12 +51,15 @@ def unused_pairs(neighbors: np.ndarray, order: np.ndarray) -> np.ndarray:
     return present & ~((order[other] < order[:, None]) & mutual)
 
 
-def choose(plan: Plan, ids: list[bytes], deciding: np.ndarray, neighbors: np.ndarray, order: np.ndarray) -> Synthetics:
+def choose(
+    plan: Plan, ids: list[bytes], deciding: np.ndarray, neighbors: np.ndarray, order: np.ndarray, quotas: np.ndarray | None = None
+) -> Synthetics:
     """List the synthetic videos of a pool's bases.
 
     A base has K slots, one for each neighbour, nearest first. With the published policies each method makes one video in each slot whose
-    pair is unused (noise needs no pair), and a base that gave none gives one noisy copy. With explicit targets a base gives the number
-    of videos that its label's target asks for, from all its slots in turn, and noisy copies where the pool is too small.
+    pair is unused (only interpolation and extrapolation need a pair), and a base that gave none gives one more. With quotas a base gives
+    so many videos, from as many slots in turn as that takes, whether or not a pair is used at its other end too. What the pool is too small
+    for becomes deltas, where these are among the methods, and else noisy copies.
 
     Args:
       plan: the plan.
@@ -59,37 +67,38 @@ def choose(plan: Plan, ids: list[bytes], deciding: np.ndarray, neighbors: np.nda
       deciding: int64 [N], the deciding label of the rows that are bases, -1 for the others.
       neighbors: int64 [N, K], -1 where there is none.
       order: int64 [N], the place of each row in the input.
+      quotas: int64 [N], from `Plan.quotas`; None with the published policies.
     """
-    settings = plan.settings
+    settings, methods = plan.settings, np.array(plan.settings.methods)
     bases = np.flatnonzero(deciding >= 0)
-    slots = np.arange(max(neighbors.shape[1], int(plan.neighbors[deciding[bases]].max(initial=0)), 1))
+    per_base = plan.neighbors[deciding[bases]] if quotas is None else -(-quotas[bases] // len(methods))
+    slots = np.arange(max(neighbors.shape[1], int(per_base.max(initial=0)), 1))
     near = np.full((len(bases), len(slots)), -1)
     near[:, : neighbors.shape[1]] = neighbors[bases]
-    planned = slots < plan.neighbors[deciding[bases]][:, None]
-    exact = settings.policy == "target"
+    planned = slots < per_base[:, None]
     usable = near >= 0
-    if not exact:
+    if quotas is None:
         usable[:, : neighbors.shape[1]] = unused_pairs(neighbors, order)[bases]
 
-    per_method = [planned if method == NOISE else planned & usable for method in settings.methods]
-    wanted = np.stack(per_method, axis=2).reshape(len(bases), len(slots) * len(per_method))
-    if exact:
-        share = shards.unit_interval(shards.stable_hash(settings.seed, [ids[row] for row in bases], "copies"))
-        quota = np.floor(plan.copies[deciding[bases]] + share).astype(np.int64)
-        wanted &= np.cumsum(wanted, axis=1) <= quota[:, None]
-    else:
+    wanted = np.stack([planned & usable if method in PAIRED else planned for method in settings.methods], axis=2)
+    wanted = wanted.reshape(len(bases), len(slots) * len(methods))
+    if quotas is None:
         quota = np.maximum(wanted.sum(axis=1), 1)
-    missing = quota - wanted.sum(axis=1)  # these become noisy copies, behind the others
+    else:
+        quota = quotas[bases]
+        wanted &= np.cumsum(wanted, axis=1) <= quota[:, None]
+    missing = quota - wanted.sum(axis=1)  # these are made without a pair, behind the others
     extra = np.arange(int(missing.max(initial=0))) < missing[:, None]
 
     where, place = np.nonzero(np.hstack([wanted, extra]))
-    slot, kind = np.divmod(place, len(settings.methods))
-    methods = np.array([*settings.methods, NOISE])
-    method = methods[np.where(place < wanted.shape[1], kind, len(settings.methods))]
-    noise = method == NOISE
+    slot, kind = np.divmod(place, len(methods))
+    filler = place >= wanted.shape[1]
+    method = np.where(filler, DELTA if DELTA in settings.methods else NOISE, methods[kind])
     number = np.arange(len(where)) - np.searchsorted(where, where) + 1
-    chosen = Synthetics(bases[where], np.where(noise, -1, near[where, np.minimum(slot, len(slots) - 1)]), method, np.empty(0), number)
-    return chosen._replace(factor=np.where(noise, np.nan, _factors(plan, ids, chosen)).astype(np.float32))
+    neighbor = np.where(np.isin(method, PAIRED), near[where, np.minimum(slot, len(slots) - 1)], -1)
+    chosen = Synthetics(bases[where], neighbor, method, np.empty(0), number, filler)
+    moved = np.isin(method, (*PAIRED, DELTA))
+    return chosen._replace(factor=np.where(moved, _factors(plan, ids, chosen), np.nan).astype(np.float32))
 
 
 def synthetic_ids(ids: list[bytes], chosen: Synthetics) -> list[bytes]:
@@ -97,46 +106,167 @@ def synthetic_ids(ids: list[bytes], chosen: Synthetics) -> list[bytes]:
     return [b"%b_o%02d" % (ids[row], number) for row, number in zip(chosen.base.tolist(), chosen.number.tolist(), strict=True)]
 
 
-def make(pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema) -> pa.RecordBatch:
+def make(
+    pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema, neighbors: np.ndarray | None = None, bank: Deltas | None = None
+) -> pa.RecordBatch:
     """Make synthetic videos: a batch with the columns of `schema.arrow` and `PROVENANCE`.
 
-    All features move with the same neighbour and lambda, but those of `Settings.hold`, which are the base's.
+    All features move with the same neighbour, or delta, and lambda, but those of `Settings.hold`, which are the base's.
+
+    Args:
+      neighbors: int64 [N, K], all neighbours of each row of the pool, which vote where the labels are by ranking.
+      bank: where the method delta is among those chosen.
     """
     settings = plan.settings
-    old_ids = pool.column("id").to_pylist()
-    new_ids = synthetic_ids(old_ids, chosen)
-    noise = chosen.method == NOISE
-    sign = np.where(chosen.method == "extrapolate", -chosen.factor, chosen.factor)
-    sign[noise] = 0
-    other = np.where(noise, chosen.base, chosen.neighbor)
-
-    columns = [pa.array(new_ids, pa.binary()), synthetic_labels(pool.column("labels"), chosen.base, other, settings.labels)]
-    for feature in schema.features:
+    delta = np.flatnonzero(chosen.method == DELTA)
+    new_ids = _ids(pool, chosen)
+    drawn = np.zeros(0, np.int64)
+    if bank is not None:  # the method delta has one
+        labels = pool.column("labels").take(pa.array(chosen.base[delta]))
+        drawn = deltas.draw(bank, settings.seed, labels, [new_ids[at] for at in delta.tolist()])
+    batch = heads(pool, chosen, plan, schema, neighbors)
+    if bank is not None:
+        batch = _with_origins(batch, bank, delta, drawn)
+    other, part = moves(chosen)
+    for place, feature in enumerate(schema.features):
         values = pool.column(feature.name).flatten().to_numpy().reshape(-1, feature.size)
         made = values[chosen.base]
         if feature.name not in settings.hold:
-            made += sign[:, None] * (values[other] - made)
-            for row in np.flatnonzero(noise).tolist():
+            made += part[:, None] * (values[other] - made)
+            for row in np.flatnonzero(chosen.method == NOISE).tolist():
                 made[row] += gaussian(settings.seed, new_ids[row], feature.name, feature.size, settings.sigma)
-        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), feature.size))
-    neighbor_ids = pa.array([None if at < 0 else old_ids[at] for at in chosen.neighbor.tolist()], pa.binary())
-    columns += [
-        pa.array([method.encode() for method in chosen.method.tolist()], pa.binary()),
-        pa.array([old_ids[at] for at in chosen.base.tolist()], pa.binary()),
-        neighbor_ids,
-        pa.array(chosen.factor, mask=noise),
+            if bank is not None:
+                made[delta] += chosen.factor[delta, None] * bank.vectors[feature.name][drawn]
+        column = pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), feature.size)
+        batch = batch.add_column(2 + place, schema.arrow.field(feature.name), column)
+    return batch
+
+
+def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
+    """Tell how each synthetic video moves: to which row (int64 [M]) by what part of the way (float32 [M]).
+
+    Those that no neighbour has a part in move to themselves, by 0.
+    """
+    paired = np.isin(chosen.method, PAIRED)
+    part = np.where(chosen.method == "extrapolate", -chosen.factor, chosen.factor)
+    part[~paired] = 0
+    return np.where(paired, chosen.neighbor, chosen.base), part
+
+
+def heads(pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema, neighbors: np.ndarray | None = None) -> pa.RecordBatch:
+    """Make what stands beside the features of synthetic videos: ids, labels, their bases' segments, and the columns of `PROVENANCE`."""
+    extras = [schema.arrow.field(name) for name in schema.extras]
+    base, neighbor = pa.array(chosen.base, pa.int64()), pa.array(chosen.neighbor, pa.int64(), mask=chosen.neighbor < 0)
+    other, part = moves(chosen)
+    weighted = synthetic_labels(pool.column("labels"), chosen.base, other, plan.settings.labels, part, neighbors)
+    columns = [
+        pa.array(_ids(pool, chosen), pa.binary()),
+        weighted.labels,
+        *(pa.nulls(len(base), pa.binary()) if extra.name == OTHER else pool.column(extra.name).take(base) for extra in extras),
+        pa.array(chosen.method).cast(pa.binary()),
+        pool.column("id").take(base),
+        pool.column("id").take(neighbor),
+        pa.array(chosen.factor, mask=np.isnan(chosen.factor)),
+        pa.nulls(len(base), pa.binary()),
+        weighted.weights,
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*schema.arrow, *PROVENANCE]))
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *extras, *PROVENANCE]))
 
 
-def synthetic_labels(column: pa.ListArray, base: np.ndarray, other: np.ndarray, rule: LabelRule) -> pa.ListArray:
-    """Label synthetic videos with the base's labels, or with what it shares with the neighbour, or with those of both (ascending)."""
+def _ids(pool: pa.RecordBatch, chosen: Synthetics) -> list[bytes]:
+    bases = pool.column("id").take(pa.array(chosen.base, pa.int64())).to_pylist()
+    return synthetic_ids(bases, chosen._replace(base=np.arange(len(bases))))
+
+
+def _with_origins(batch: pa.RecordBatch, bank: Deltas, delta: np.ndarray, drawn: np.ndarray) -> pa.RecordBatch:
+    """Say of the rows `delta` which videos the drawn deltas come from and go to."""
+    for name, ids in (("aug_neighbor", bank.plus), ("aug_origin", bank.minus)):
+        values = batch.column(name).to_pylist()
+        for at, row in zip(delta.tolist(), drawn.tolist(), strict=True):
+            values[at] = ids[row]
+        place = batch.schema.get_field_index(name)
+        batch = batch.set_column(place, batch.schema.field(place), pa.array(values, pa.binary()))
+    return batch
+
+
+class Labelled(NamedTuple):
+    """Label lists [M], and how much each label counts; null where all count in full."""
+
+    labels: pa.ListArray
+    weights: pa.ListArray
+
+
+def synthetic_labels(
+    column: pa.ListArray, base: np.ndarray, other: np.ndarray, rule: LabelRule, sign: np.ndarray, neighbors: np.ndarray | None = None
+) -> Labelled:
+    """Label synthetic videos, made of a base and another, which is the base itself where no neighbour has a part in it.
+
+    - `base`: the labels of the base, in their order; the other rules give them ascending.
+    - `intersection`, `union`, `ranking`: those of MLSMOTE (Charte et al., Knowledge-Based Systems 89, 2015, section 3.3): the labels that
+      both have, that either has, or that at least half of the base and all its neighbours have.
+    - `soft`: mixup's (Zhang et al., ICLR 2018): the labels of both, weighted as the features are, 1 - l for the base's and l for the
+      neighbour's. Extrapolation, of -l, leaves the base's whole and takes none of the neighbour's.
+
+    Args:
+      column: the labels of the pool.
+      base, other: int64 [M], rows of the pool.
+      sign: float [M], the part of the other: lambda, or -lambda for extrapolation.
+      neighbors: int64 [N, K], for `ranking`.
+    """
+    whole = pa.nulls(len(base), PROVENANCE.field(LABEL_WEIGHTS).type)
     if rule == "base":
-        return column.take(pa.array(base))
-    lists = column.to_pylist()
+        return Labelled(column.take(pa.array(base)), whole)
+    sets = [set(labels) for labels in column.to_pylist()]
+    rows = zip(base.tolist(), other.tolist(), strict=True)
+    if rule == "soft":
+        found = [_mixed(sets[a], sets[b], part) for (a, b), part in zip(rows, sign.tolist(), strict=True)]
+        weights = [list(weighted.values()) if min(weighted.values(), default=1) < 1 else None for weighted in found]
+        return Labelled(pa.array([list(weighted) for weighted in found], column.type), pa.array(weights, whole.type))
+    if rule == "ranking":
+        assert neighbors is not None
+        voted = {row: _voted([sets[at] for at in (row, *neighbors[row].tolist()) if at >= 0]) for row in np.unique(base).tolist()}
+        return Labelled(pa.array([voted[row] for row in base.tolist()], column.type), whole)
     combine = set.intersection if rule == "intersection" else set.union
-    made = [sorted(combine(set(lists[a]), set(lists[b]))) for a, b in zip(base.tolist(), other.tolist(), strict=True)]
-    return pa.array(made, column.type)
+    return Labelled(pa.array([sorted(combine(sets[a], sets[b])) for a, b in rows], column.type), whole)
+
+
+def _mixed(base: set[int], other: set[int], part: float) -> dict[int, float]:
+    """The labels of both, ascending, and their weights; those of weight 0 are left out."""
+    weights = {label: min(max((1 - part) * (label in base) + part * (label in other), 0.0), 1.0) for label in sorted(base | other)}
+    return {label: weight for label, weight in weights.items() if weight > 0}
+
+
+def _voted(sets: list[set[int]]) -> list[int]:
+    votes = Counter(label for labels in sets for label in labels)
+    return sorted(label for label, count in votes.items() if 2 * count >= len(sets))
+
+
+def decouple(batch: pa.RecordBatch, plan: Plan) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Part the videos that `Plan.decoupled` tells of: all videos, these with their rare labels alone, and their copies with the others.
+
+    The batch has the columns of `PROVENANCE`; a copy's id is its base's with `_c01` behind it.
+    """
+    column = batch.column("labels")
+    parted = np.flatnonzero(plan.decoupled(column))
+    if plan.rare is None or not len(parted):
+        return batch, batch.slice(0, 0)
+    lists = column.to_pylist()
+    copies, ids = batch.take(pa.array(parted)), [batch.column("id")[row].as_py() for row in parted.tolist()]
+    common = [[label for label in lists[row] if not plan.rare[label]] for row in parted.tolist()]
+    for row in parted.tolist():
+        lists[row] = [label for label in lists[row] if plan.rare[label]]
+    replaced = {
+        "id": [i + b"_c01" for i in ids],
+        "labels": common,
+        **dict.fromkeys(PROVENANCE.names),
+        "aug_method": [DECOUPLE.encode()] * len(ids),
+        "aug_base": ids,
+    }
+    for name, values in replaced.items():
+        at = copies.schema.get_field_index(name)
+        copies = copies.set_column(at, copies.schema.field(at), pa.array(values or [None] * len(ids), copies.schema.field(at).type))
+    at = batch.schema.get_field_index("labels")
+    return batch.set_column(at, batch.schema.field(at), pa.array(lists, column.type)), copies
 
 
 def gaussian(seed: int, video_id: bytes, feature: str, size: int, sigma: float) -> np.ndarray:

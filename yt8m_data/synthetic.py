@@ -9,7 +9,11 @@ frequent companions, as "Video game" drags in "Game". Label ids are ranks, as in
 
 A video's vector is the sum of its labels' prototypes, each visible to a random degree, of a style that any class can have, and of noise;
 scales per dimension and per video are those measured on real shards. Frames scatter around that vector and keep it as their mean, so a
-record has the same id, labels and mean features in both kinds.
+record has the same id, labels and mean features in all kinds.
+
+With kind "segment" a video is cut into back-to-back segments of 5 frames, and up to 5 of them are rated for its two rarest labels, as in
+the 2019 release. A coin for each segment and label says whether the label shows there; where it does, its prototype is added to the 5
+frames, and the whole video is moved so that its mean stays. So labels and mean say nothing of where a label shows: only the frames do.
 
 Record i is a pure function of (seed, i) and of the number of classes, for one version of NumPy: its generators may change between versions.
 """
@@ -17,6 +21,7 @@ Record i is a pure function of (seed, i) and of the number of classes, for one v
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -24,7 +29,7 @@ import pyarrow as pa
 
 from yt8m_data.errors import DataError
 from yt8m_data.quantize import dequantize, quantize
-from yt8m_data.schema import Feature, Schema
+from yt8m_data.schema import SEGMENTS, Feature, Schema
 
 SIZES = {"rgb": 1024, "audio": 128}
 BLOCK = 256  # records drawn from one generator: large enough to spread its start-up, small enough to stay in cache
@@ -42,9 +47,12 @@ NUM_STYLES = 64
 DEVIATION = 0.45  # of a frame from its video's mean, standard deviation
 FRAMES_MEDIAN, FRAMES_SPREAD = 0.82, 0.5  # of the frame count as a fraction of max_frames, log-normal, cut at 1
 
+SEGMENT_FRAMES, RATED_SEGMENTS, RATED_LABELS = 5, 5, 2  # frames of a segment; at most so many rated segments, and labels, of a video
+SHOWN = 0.2  # amplitude of a label in the segments where it shows
+
 _ALPHABET = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8)
 _SHORT, _LONG = 62**4, 62**5  # ids of four characters, as in 2018, then of five
-_WORLD, _VIDEOS, _FRAMES = range(3)  # purposes of a generator
+_WORLD, _VIDEOS, _FRAMES, _SEGMENTS = range(4)  # purposes of a generator
 _TINY = 1e-30  # stands for a share of zero where one divides by it
 
 
@@ -53,7 +61,7 @@ class SyntheticSpec:
     """What to make; hashable, picklable and small.
 
     Args:
-      kind: "video" (`mean_rgb`, `mean_audio`) or "frame" (`rgb`, `audio`).
+      kind: "video" (`mean_rgb`, `mean_audio`), "frame" (`rgb`, `audio`) or "segment" (as "frame", with rated segments).
       num_records: records that exist, 0 to 930 million.
       num_classes: labels are 0 .. num_classes - 1, at most 20,000 of them. Below about thirty there are fewer than 3.0 labels per video.
       seed: sample of the world. Seeds that differ by 13 or less share no id while they have up to a million records each.
@@ -64,7 +72,7 @@ class SyntheticSpec:
       DataError: a value is out of its range.
     """
 
-    kind: Literal["video", "frame"]
+    kind: Literal["video", "frame", "segment"]
     num_records: int
     num_classes: int = 3862
     seed: int = 0
@@ -72,8 +80,8 @@ class SyntheticSpec:
     unlabeled: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("video", "frame"):
-            raise DataError(f"kind {self.kind!r} is not one of video, frame")
+        if self.kind not in ("video", "frame", "segment"):
+            raise DataError(f"kind {self.kind!r} is not one of video, frame, segment")
         for name, low, high in (
             ("num_records", 0, _SHORT + _LONG),
             ("num_classes", 1, 20_000),
@@ -86,14 +94,21 @@ class SyntheticSpec:
 
     @property
     def schema(self) -> Schema:
-        """The record layout, with the keys of the 2018 release."""
+        """The record layout, with the keys of the 2018 release; records with segments are frame-level ones with more in their context."""
         prefix = "mean_" if self.kind == "video" else ""
         features = tuple(Feature(prefix + name, size) for name, size in SIZES.items())
-        return Schema(kind=self.kind, id_key="id", labels_key="labels", features=features, num_classes=self.num_classes)
+        return Schema(
+            kind="video" if self.kind == "video" else "frame",
+            id_key="id",
+            labels_key="labels",
+            features=features,
+            num_classes=self.num_classes,
+            extras=tuple(SEGMENTS.names) if self.kind == "segment" else (),
+        )
 
 
 def batches(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Make records start .. stop - 1, in order, in batches of up to 256 (video) or 64 (frame) records of `spec.schema.arrow`.
+    """Make records start .. stop - 1, in order, in batches of up to 256 (video) or 64 (frame, segment) records of `spec.schema`.
 
     Any split of 0 .. num_records into ranges gives the same records; ranges whose ends are multiples of 256 do no work twice.
 
@@ -114,7 +129,11 @@ def batches(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> Ite
             index = np.arange(block * BLOCK + low, block * BLOCK + high)
             rows = vectors[low:high]
             columns = [_ids(index, spec.seed), _lists(pa.array(labels[offsets[low] : offsets[high]]), counts[low:high])]
-            columns += _frames(spec, index, rows) if spec.kind == "frame" else _vectors(rows)
+            if spec.kind == "video":
+                columns += _vectors(rows)
+            else:
+                carried = [labels[start:end] for start, end in pairwise(offsets[low : high + 1])]
+                columns += _frames(spec, index, rows, carried)
             yield pa.RecordBatch.from_arrays(columns, schema=spec.schema.arrow)
 
 
@@ -245,10 +264,14 @@ def _vectors(rows: np.ndarray) -> list[pa.Array]:
     return [pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), part.shape[1]) for part in parts]
 
 
-def _frames(spec: SyntheticSpec, index: np.ndarray, rows: np.ndarray) -> list[pa.Array]:
-    """The frame-level columns `rgb` and `audio`: frames that scatter evenly around each row and have it as their mean."""
+def _frames(spec: SyntheticSpec, index: np.ndarray, rows: np.ndarray, carried: list[np.ndarray]) -> list[pa.Array]:
+    """The frame-level columns `rgb` and `audio`: frames that scatter evenly around each row and have it as their mean; and the segments'.
+
+    Args:
+      carried: the labels of each record.
+    """
     lengths = np.empty(len(index), np.int64)
-    frames = []
+    frames, ratings = [], []
     # The scatter shrinks towards the ends of the code's range, so that nothing is cut there and the mean stays.
     spread = np.minimum(DEVIATION * np.sqrt(3), 2 - np.abs(rows)).clip(min=0)
     for position, record in enumerate(index):
@@ -259,9 +282,38 @@ def _frames(spec: SyntheticSpec, index: np.ndarray, rows: np.ndarray) -> list[pa
         values -= values.mean(axis=0)
         values *= 2 * spread[position]
         values += rows[position]
+        if spec.kind == "segment":
+            room = (2 - np.abs(rows[position]) - spread[position]).clip(min=0)
+            ratings.append(_plant(spec, record, carried[position], values, room))
         frames.append(quantize(values))
     parts = np.split(np.concatenate(frames), [SIZES["rgb"]], axis=1)
-    return [_lists(_fixed_binary(part), lengths) for part in parts]
+    columns = [_lists(_fixed_binary(part), lengths) for part in parts]
+    return columns + _segment_columns(ratings) if spec.kind == "segment" else columns
+
+
+def _plant(spec: SyntheticSpec, record: int, labels: np.ndarray, values: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Let the rarest labels of a video show in some of its segments, in place; each dimension moves by at most `room` [1152].
+
+    Returns: the rated pairs, int64 [P, 3]: start, label, and 1 where it shows, else 0; by start, then label.
+    """
+    random = np.random.Generator(np.random.SFC64([_SEGMENTS, spec.seed, record]))
+    labels = labels[-RATED_LABELS:]
+    num_segments = -(-len(values) // SEGMENT_FRAMES)
+    shows = random.random((num_segments, len(labels))) < 0.5
+    signal = np.repeat(shows @ _world(spec.num_classes).prototypes[labels], SEGMENT_FRAMES, axis=0)[: len(values)]
+    signal = SHOWN * (signal - signal.mean(axis=0))
+    values += signal * np.minimum(1, room / np.abs(signal).max(axis=0).clip(min=_TINY))
+    rated = np.sort(random.permutation(num_segments)[:RATED_SEGMENTS])
+    pairs = np.broadcast_arrays(rated[:, None] * SEGMENT_FRAMES, labels, shows[rated])
+    return np.stack(pairs, axis=-1).reshape(-1, 3)
+
+
+def _segment_columns(ratings: list[np.ndarray]) -> list[pa.Array]:
+    """The columns of `SEGMENTS`, from the rated pairs of each record."""
+    counts = np.array([len(pairs) for pairs in ratings])
+    starts, labels, scores = np.concatenate(ratings).T
+    values = (starts, starts + SEGMENT_FRAMES, labels, scores)
+    return [_lists(pa.array(each, column.type.value_type), counts) for each, column in zip(values, SEGMENTS, strict=True)]
 
 
 def _fixed_binary(codes: np.ndarray) -> pa.Array:

@@ -73,7 +73,16 @@ def message_parts(buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, odd:
     return first, first_end, np.where(alone, first_end, second), ends
 
 
-Spans = tuple[np.ndarray, np.ndarray, np.ndarray]  # numbers of messages, and where some part of each starts and ends: int64 [M] each
+class Spans(NamedTuple):
+    """Map entries of keys that nobody asked for: the numbers of their messages, where they start and end (int64 [M] each).
+
+    `plain` (bool [M]) marks those that are sure to be sound, without a look at protobuf.
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    plain: np.ndarray
 
 
 def features(
@@ -82,7 +91,7 @@ def features(
     """Find the values of `keys` in N `Features` messages, `buffer[starts[i]:ends[i]]`; mark what is laid out otherwise in `odd` (bool [N]).
 
     The maps are walked side by side: the first entry of each, then the second of each, and so on. The last entry of a key counts.
-    Where the entries of other keys lie is appended to `others`, if given, whatever they hold.
+    Where the entries of other keys lie is appended to `others`, if given: what they hold has not been looked at, unless they are plain.
     """
     book, count = _header_book(keys), len(starts)
     kinds, places, lengths = (np.zeros((len(keys) + 1) * count, dtype) for dtype in (np.uint8, np.int64, np.int64))  # + 1: other keys
@@ -95,12 +104,13 @@ def features(
         end = start + length
         rest = np.flatnonzero(end > limit)
         if rest.size:
-            key[rest], kind[rest], start[rest], length[rest], end[rest], strange = _feature(buffer, pos[rest], limit[rest], keys)
+            key[rest], kind[rest], start[rest], length[rest], end[rest], strange, plain = _feature(buffer, pos[rest], limit[rest], keys)
             odd[rows[rest[strange]]] = True
+            if others is not None and (other := np.flatnonzero(key[rest] == len(keys))).size:
+                at = rest[other]
+                others.append(Spans(rows[at], pos[at], end[at], plain[other]))
         at = key * count + rows
         kinds[at], places[at], lengths[at] = kind, start, length
-        if others is not None and (other := np.flatnonzero(key == len(keys))).size:
-            others.append((rows[other], pos[other], end[other]))
         more = end < limit
         rows, pos, limit = rows[more], end[more], limit[more]
     columns = (x.reshape(len(keys) + 1, count) for x in (kinds, places, lengths))
@@ -112,7 +122,7 @@ def feature_lists(
 ) -> dict[bytes, tuple[np.ndarray, np.ndarray]]:
     """Find the `FeatureList` messages of `keys` in N `FeatureLists` messages: starts and lengths, int64 [N]; length 0 where absent.
 
-    Where the keys of lists of other keys lie, unless these are empty, is appended to `others`, if given.
+    Where the entries of other keys lie is appended to `others`, if given; none of them is plain.
     """
     count = len(starts)
     found = {key: (np.zeros(count, np.int64), np.zeros(count, np.int64)) for key in keys}
@@ -121,13 +131,13 @@ def feature_lists(
     while rows.size:
         key, key_end, value, end, strange = _entry(buffer, pos, limit)
         odd[rows[strange]] = True
-        known = strange | (value == end)
+        known = strange.copy()
         for number, match in _matches(buffer, key, key_end - key, keys):
             at, length = found[keys[number]]
             at[rows[match]], length[rows[match]] = value[match], (end - value)[match]
             known[match] = True
         if others is not None and (other := np.flatnonzero(~known)).size:
-            others.append((rows[other], key[other], key_end[other]))
+            others.append(Spans(rows[other], pos[other], end[other], np.zeros(len(other), bool)))
         more = end < limit
         rows, pos, limit = rows[more], end[more], limit[more]
     return found
@@ -145,7 +155,8 @@ def _entry(buffer: np.ndarray, pos: np.ndarray, limit: np.ndarray) -> tuple[np.n
 def _feature(buffer: np.ndarray, pos: np.ndarray, limit: np.ndarray, keys: tuple[Key, ...]) -> tuple[np.ndarray, ...]:
     """Read a map entry that holds a Feature at each place, field by field.
 
-    Returns the number of the key (len(keys) for any other), the kind, start and length of the values, the end, and which are strange.
+    Returns the number of the key (len(keys) for any other), the kind, start and length of the values, the end, which are strange, and which
+    are plain: sound whatever their key is.
     """
     key, key_end, value, end, strange = _entry(buffer, pos, limit)
     kind = buffer.take(value, mode="clip")
@@ -159,7 +170,17 @@ def _feature(buffer: np.ndarray, pos: np.ndarray, limit: np.ndarray, keys: tuple
         number[match] = wanted
         strange[match] |= ~good[match]  # what a key that nobody asked for holds does not matter
     length = np.where(unset | empty | strange, 0, data_end - data)
-    return number, np.where(unset, 0, kind), data, length, np.where(strange, limit, end), strange
+    one_integer = (length <= 10) & (buffer.take(data + length - 1, mode="clip") < 0x80)
+    sound = (kind == BYTES) | ((kind == FLOAT) & (length % 4 == 0)) | ((kind == INT64) & one_integer)
+    plain = good & ~strange & (unset | empty | sound) & _ascii(buffer, key, np.where(strange, 0, key_end - key))
+    return number, np.where(unset, 0, kind), data, length, np.where(strange, limit, end), strange, plain
+
+
+def _ascii(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Which of N texts are ASCII, bool [N]: others may be no UTF-8, which protobuf refuses in a key."""
+    before = np.concatenate(([0], np.cumsum(concatenate(buffer, starts, lengths) >= 0x80)))
+    ends = np.cumsum(lengths)
+    return before[ends] == before[ends - lengths]
 
 
 class _HeaderBook:

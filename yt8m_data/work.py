@@ -13,14 +13,9 @@ _NAME, _PLAN = ".spill-work.tmp", "plan.json"
 
 
 class Work(NamedTuple):
-    """A work folder.
-
-    Attributes:
-      plan: what the command is to do; with `resumed`, that of the command which was killed.
-    """
+    """A work folder, and whether the command that made it was killed and is `resumed`."""
 
     folder: Path
-    plan: dict[str, Any]
     resumed: bool
 
     @property
@@ -40,13 +35,12 @@ class Work(NamedTuple):
         shutil.rmtree(self.folder)
 
 
-def open_work(output: str, plan: dict[str, Any], free: tuple[str, ...], overwrite: bool) -> Work:
+def open_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work:
     """Make the output folder and its work folder; or find that the same command was killed there, and resume it.
 
     Args:
       output: the folder of the output.
       plan: all that the output depends on, ready for JSON.
-      free: keys of the plan that may differ: the killed command's are taken.
       overwrite: whether to remove what is there, unless it is to be resumed.
 
     Raises:
@@ -58,12 +52,12 @@ def open_work(output: str, plan: dict[str, Any], free: tuple[str, ...], overwrit
     folder = Path(output) / _NAME
     if (folder / _PLAN).exists():
         begun = shards.read_json(folder / _PLAN)
-        differing = [key for key in plan if key not in free and begun.get(key) != plan[key]]
+        differing = [key for key in plan if begun.get(key) != plan[key]]
         if not differing:
             for path in [*Path(output).glob(".*.tmp"), *Path(output).glob("*/.*.tmp"), *folder.glob("*/.*.tmp")]:
                 if path.is_file():  # half-written when the command was killed
                     path.unlink()
-            return Work(folder, begun, True)
+            return Work(folder, True)
         if not overwrite:
             what = ", ".join(differing)
             raise DataError(f"{output} holds the beginning of another output (of other {what}): finish that, or --overwrite to replace it")
@@ -71,7 +65,7 @@ def open_work(output: str, plan: dict[str, Any], free: tuple[str, ...], overwrit
     for part in ("runs", "done"):
         (folder / part).mkdir(parents=True)
     shards.write_json(folder / _PLAN, plan)
-    return Work(folder, plan, False)
+    return Work(folder, False)
 
 
 def versions() -> dict[str, str]:

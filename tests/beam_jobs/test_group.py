@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from beam_jobs import runners
 from beam_jobs.group import ELEMENT_BYTES, ArrowCoder, GroupBatches, SpilledBatches, _pieces
+from yt8m_data import spill
 
 
 def batch_of(numbers):
@@ -94,9 +95,12 @@ def test_nothing_in_gives_nothing_out(tmp_path):
     assert grouped([], str(tmp_path / "spill"), 1) == []
 
 
-def test_spilled_batches_read_every_file(tmp_path):
-    for name in ("b", "a"):
-        with pa.ipc.new_stream(str(tmp_path / name), batch_of([1]).schema) as writer:
-            writer.write_batch(batch_of([1, 2]))
-            writer.write_batch(batch_of([3]))
-    assert [batch.num_rows for batch in SpilledBatches(str(tmp_path))] == [2, 1, 2, 1]
+def test_spilled_batches_read_every_run(tmp_path):
+    for name, numbers in (("b", [3]), ("a", [1, 2])):
+        with spill.RunWriter(str(tmp_path), name) as writer:
+            writer.write(0, batch_of(numbers))
+            writer.write(1, batch_of([9]))
+            writer.finish({})
+    spilled = SpilledBatches(str(tmp_path), ["a", "b"], spill.locate(str(tmp_path), ["a", "b"])[0])
+    assert [batch.num_rows for batch in spilled] == [2, 1]
+    assert [batch.column("n").to_pylist() for batch in spilled] == [[1, 2], [3]]

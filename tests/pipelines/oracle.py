@@ -7,18 +7,23 @@ import numpy as np
 import tensorflow as tf
 
 
-def read(paths, id_key="id"):
-    """Yield (id, labels, {feature: vector}, {provenance key: value}) of every record, in order."""
+def read(paths, id_key="id", extra=()):
+    """Yield (id, labels, {feature: vector}, {provenance key: value}) of every record, in order; `extra` names more keys to read so."""
     for path in sorted(map(str, paths)):
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature
-            vectors = {key: np.array(f.float_list.value, np.float32) for key, f in features.items() if len(f.float_list.value) > 1}
+            lists = {key: f.float_list.value for key, f in features.items() if key != "label_weights"}
+            vectors = {key: np.array(values, np.float32) for key, values in lists.items() if len(values) > 1}
             provenance = {}
             for key in ("aug_method", "aug_base", "aug_neighbor"):
                 if features[key].bytes_list.value if key in features else False:
                     provenance[key] = features[key].bytes_list.value[0]
             if "aug_lambda" in features:
                 provenance["aug_lambda"] = features["aug_lambda"].float_list.value[0]
+            for key in extra:
+                if key in features:
+                    floats = list(features[key].float_list.value)
+                    provenance[key] = floats or features[key].bytes_list.value[0]
             labels = list(features["labels"].int64_list.value) if "labels" in features else []
             yield features[id_key].bytes_list.value[0], labels, vectors, provenance
 

@@ -217,7 +217,7 @@ def test_gzip_in_and_out(plain, frames, command, digests, tmp_path):
     assert {k: v for k, v in written.items() if k != "manifest.json"} == {k: v for k, v in expected.items() if k != "manifest.json"}
     command("yt8m-data", "shard", frames / "*.tfrecord", tmp_path / "gz", "--num-shards", 3, "--compress", "gzip")
     assert records(tmp_path / "gz", suffix="*.tfrecord.gz", compression="GZIP") == records(plain[0])
-    result = command("yt8m-data", "shard", frames / "*", tmp_path / "no", "--format", "arrow", "--compress", "gzip", status=2)
+    result = command("yt8m-data", "shard", frames / "*.tfrecord", tmp_path / "no", "--format", "arrow", "--compress", "gzip", status=2)
     assert "arrow shards cannot be compressed by 'gzip'" in result.err
 
 
@@ -263,7 +263,7 @@ def test_published_shards(shared_data, command, tmp_path):
 # --- Bad records, wrong use, kills ----------------------------------------------------------------------------------------
 
 
-def test_bad_records_and_the_books(frames, command, tmp_path):
+def test_bad_records_and_the_books(frames, command, digests, tmp_path):
     path = tmp_path / "bad.tfrecord"
     data = bytearray(sorted(frames.glob("*.tfrecord"))[0].read_bytes())
     data[2000] ^= 1
@@ -275,6 +275,9 @@ def test_bad_records_and_the_books(frames, command, tmp_path):
     result = command("yt8m-data", "shard", path, tmp_path / "rotten", *options, status=2)
     assert "--max-bad-fraction 0.001 allows" in result.err
     command("yt8m-data", "shard", path, tmp_path / "skipped", *options, "--max-bad-fraction", 0.1)
+    resumed = command("yt8m-data", "shard", path, tmp_path / "rotten", *options, "--max-bad-fraction", 0.1)
+    assert "1 of 1 files were found spilled, 1 of 1 tasks were found finished" in resumed.err
+    assert digests(tmp_path / "rotten") == digests(tmp_path / "skipped")
     assert manifest(tmp_path / "skipped")["totals"] == {"read": 18, "kept": 17, "dropped": 0, "bad": 1, "written": 17}
     assert json.loads((tmp_path / "skipped" / "bad_records.jsonl").read_text())["kind"] == "crc"
 
@@ -359,7 +362,7 @@ def test_another_command_does_not_go_on_with_it(frames, command, tmp_path, monke
         with pytest.raises(RuntimeError, match="killed"):
             shard([frames / "*.tfrecord"], out, "2MB", monkeypatch, command)
     result = command("yt8m-data", "shard", frames / "*.tfrecord", out, "--seed", 1, status=2)
-    assert "holds the beginning of another output (of other seed, num_shards)" in result.err
+    assert "holds the beginning of another output (of other seed, num_shards" in result.err
     command("yt8m-data", "shard", frames / "*.tfrecord", out, "--seed", 1, "--overwrite")
     result = command("yt8m-data", "shard", frames / "*.tfrecord", out, "--seed", 1, status=2)
     assert "holds a finished output" in result.err

@@ -70,6 +70,11 @@ def test_report_is_one_page_with_everything_in_it(run, augmented, command, tmp_p
         (["fit", "moe", "--train", "nowhere*", "--eval", "nowhere*", "--out", "OUT"], "no file matches 'nowhere*'"),
         (["fit", "moe", "--train", "MADE", "--eval", "MADE", "--out", "OUT", "--set", "training.speed=9"], "speed"),
         (["evaluate", "OUT", "--data", "MADE"], "OUT"),
+        (["average", "OUT", "--out", "OUT"], "OUT"),
+        (["ensemble", "OUT", "--out", "OUT", "--weights", "model"], "give labelled shards that no member was trained on as --data"),
+        (["ensemble", "nothing.parquet", "--out", "OUT"], "there is no file nothing.parquet"),
+        (["export", "OUT", "--out", "OUT", "--max-bytes", "plenty"], "the size 'plenty' is none"),
+        (["predict", "OUT", "--data", "MADE", "--out", "predictions.txt"], "let it end in .csv, for the challenge, or in .parquet"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, said, made, command, tmp_path):

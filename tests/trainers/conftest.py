@@ -10,8 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import planted
+import pyarrow as pa
 import pytest
 import tensorflow as tf
+
+from yt8m_data import deltas
+from yt8m_data.schema import Feature, Schema
 
 SIZES = {"mean_rgb": 12, "mean_audio": 4}
 NUM_CLASSES = 30
@@ -76,3 +80,14 @@ def listed(tmp_path: Path) -> str:
     path = tmp_path / "classes.csv"
     path.write_text("Index,Name\n9,Implied\n1,Look\n8,Sound\n")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def made_deltas(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of 50 random deltas of the features of `made`."""
+    rng, schema = np.random.default_rng(3), Schema("video", "id", "labels", tuple(Feature(*item) for item in SIZES.items()), NUM_CLASSES)
+    ids, labels = pa.array([b"v"] * 50, pa.binary()), pa.array([0] * 50, pa.int32())
+    vectors = [pa.FixedSizeListArray.from_arrays(pa.array(rng.normal(size=50 * n).astype(np.float32)), n) for n in SIZES.values()]
+    path = str(tmp_path_factory.mktemp("deltas") / deltas.FILE)
+    deltas.write(path, pa.RecordBatch.from_arrays([ids, ids, labels, *vectors], schema=deltas.arrow(schema)))
+    return path

@@ -83,12 +83,14 @@ def write_shards(folder: Path, name: str, videos: Videos, num_shards: int) -> st
     return str(folder / f"{name}*.tfrecord")
 
 
-def sequence_example(context: dict[str, bytes | Sequence[int]], lists: dict[str, Sequence[bytes]]) -> bytes:
-    """A serialized tf.SequenceExample: byte strings and integer lists in the context, and a byte string for each frame."""
+def sequence_example(context: dict[str, bytes | Sequence[int] | Sequence[float]], lists: dict[str, Sequence[bytes]]) -> bytes:
+    """A serialized tf.SequenceExample: byte strings and lists of numbers in the context, and a byte string for each frame."""
     example = tf.train.SequenceExample()
     for key, value in context.items():
         if isinstance(value, bytes):
             example.context.feature[key].bytes_list.value.append(value)
+        elif any(isinstance(number, float) for number in value):
+            example.context.feature[key].float_list.value.extend(value)
         else:
             example.context.feature[key].int64_list.value.extend(value)
     for key, frames in lists.items():

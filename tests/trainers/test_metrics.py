@@ -233,3 +233,24 @@ def test_published_predictions_score_as_by_hand(shared_data, capsys):
         print(f"\nMAP@10 per video of predictions-top10.csv over {len(predicted)} videos: {ours:.6f}")
     assert ours == pytest.approx(np.mean(by_hand), abs=1e-12)
     assert 0.5 < ours < 1
+
+
+def test_reliability_of_the_best_pairs():
+    """Half of the pairs at 0.9 are true and all at 0.1 are not; the third class is in no video's best two."""
+    scores = np.tile(np.array([[0.9, 0.1, 0.05]], np.float32), (40, 1))
+    truth = np.zeros((40, 3), bool)
+    truth[::2, 0] = truth[:, 2] = True
+    metrics = streamed(scores, truth, top_k=2)
+    filled = [each for each in metrics.reliability() if each[2]]
+    assert [(low < mean < high, count, share) for low, high, count, mean, share in filled] == [(True, 40, 0.0), (True, 40, 0.5)]
+    assert metrics.calibration_error() == pytest.approx((0.1 + 0.4) / 2)
+    assert len(metrics.reliability()) == 15
+
+
+def test_true_probabilities_are_reliable():
+    rng = np.random.default_rng(3)
+    scores = rng.random((4000, 4)).astype(np.float32)
+    truth = rng.random(scores.shape) < scores
+    assert streamed(scores, truth).calibration_error() < 0.02
+    assert streamed(scores**3, truth).calibration_error() > 0.2
+    assert Metrics(4).calibration_error() == 0

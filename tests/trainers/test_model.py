@@ -146,6 +146,62 @@ def test_regularizers_see_labels_embedding_and_label_weights(toys):
     np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
+EVERY_PART = [
+    "pooling={name: late_fusion, pooling: {name: netvlad, clusters: 4}}",
+    "encoders=[{name: dense, size: 6}, {name: context_gating}]",
+    "head={name: gated_moe, gate_input: hidden}",
+    "regularizers=[{name: center}]",
+    "input.adaptive_noise=1",
+]
+
+
+def test_mixed_precision_keeps_weights_probabilities_and_loss_in_float32(tmp_path):
+    """Only products are of bfloat16, in every layer and the layers within; the saved model says so, and nothing global is left behind."""
+    assembly = assemble(load("moe", ["training.precision=mixed_bfloat16", *EVERY_PART]), FRAMES, TrainSet([], 9, [1, 2, 3, 4, 5]))
+    assert {weight.dtype for weight in assembly.trainee.trainable_weights} == {"float32"}
+    named = ("pooling", "encoder_1", "encoder_2", "head")
+    assert [assembly.model.get_layer(name).compute_dtype for name in named] == ["bfloat16"] * 4
+    assert {layer.compute_dtype for name in ("frames", "normalize") for layer in [assembly.model.get_layer(name)]} == {"float32"}
+    inner = [layer.compute_dtype for layer in assembly.model.get_layer("pooling")._flatten_layers(include_self=False)]
+    assert set(inner) == {"bfloat16"}
+    assert assembly.model(frames()).dtype == "float32"
+    assert [value.dtype for value in assembly.losses(frames(), np.eye(3, 5, dtype=np.float32))] == ["float32", "float32"]
+    assert keras.config.dtype_policy().name == "float32"
+
+    assembly.model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(loaded(frames()), assembly.model(frames()))
+    assert loaded.get_layer("head").compute_dtype == "bfloat16"
+
+
+def test_mixed_precision_differs_by_rounding_alone():
+    plain, mixed = (assemble(load("moe", [f"training.precision={p}", *EVERY_PART]), FRAMES) for p in ("float32", "mixed_bfloat16"))
+    mixed.model.set_weights(plain.model.get_weights())
+    p, of_products = np.array(plain.model(frames())), np.array(mixed.model(frames()))
+    assert 0 < np.abs(p - of_products).max() < 0.02
+
+
+def test_moves_only_train(made_deltas):
+    """Also where videos are moved, the saved model has no file to read; and what is moved is not yet of unit length."""
+    data = DATA.model_copy(update={"features": {"mean_rgb": 12, "mean_audio": 4}})
+    settings = [f"input.move={{deltas: {made_deltas}, scale: 3.0, probability: 1.0}}", "input.scale=1", "head.init_scale=1"]
+    assembly = assemble(load("logistic", settings), data)
+    rng = np.random.default_rng(0)
+    videos = {name: rng.normal(size=(40, size)).astype(np.float32) for name, size in data.features.items()}
+    given = {"features": videos, "labels": np.ones((40, 5), np.float32)}
+    still, moved = (np.array(assembly.trainee(given, training=training)["embedding"]) for training in (False, True))
+    joined = np.concatenate(list(videos.values()), axis=1)
+    np.testing.assert_allclose(still, joined / np.linalg.norm(joined, axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, rtol=1e-5)
+    assert (np.abs(moved - still).max(axis=1) > 0.05).all()
+    assert not [layer for layer in assembly.model.layers if layer.name == "move"]
+
+
+def test_frames_are_not_moved(made_deltas):
+    with pytest.raises(DataError, match=r"input\.move is for video-level records, but these are frame-level: leave it out"):
+        assemble(load("gated_netvlad", [f"input.move.deltas={made_deltas}"]), FRAMES)
+
+
 def test_noise_only_trains():
     settings = ["input.adaptive_noise=50", "head.init_scale=1"]
     assembly = assemble(load("moe", settings), DATA, TrainSet([], 100, [100, 50, 10, 5, 1]))

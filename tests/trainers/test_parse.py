@@ -5,6 +5,7 @@ import tensorflow as tf
 from planted import SIZES, sequence_example
 
 from trainers.frames import draw
+from trainers.model import multi_hot
 from trainers.parse import labels_of, parser
 from trainers.recipe import DataSchema, Frames
 
@@ -193,3 +194,37 @@ def test_labels_alone(records, made):
     assert labels_of(listed, tf.constant(records)).to_list() == expected
     padded = parse(records, listed)["labels"].numpy()
     assert [[label for label in row if label >= 0] for row in padded.tolist()] == expected
+
+
+# --- Label weights ------------------------------------------------------------------------------------------------------------
+
+
+def weighted(video, labels, weights=None):
+    """A record with weights beside its labels."""
+    record = sequence_example({"id": video, "labels": labels}, {name: [bytes(size)] for name, size in SIZES.items()})
+    message = tf.train.SequenceExample.FromString(record)
+    if weights is not None:
+        message.context.feature["label_weights"].float_list.value.extend(weights)
+    return message.SerializeToString()
+
+
+def test_labels_weigh_what_the_record_says_or_one():
+    batch = parse([weighted(b"a", [3, 1], [0.25, 1.0]), weighted(b"b", [2, 4, 0]), weighted(b"c", [])])
+    assert batch["labels"].numpy().tolist() == [[3, 1, -1], [2, 4, 0], [-1] * 3]
+    assert batch["label_weights"].numpy().tolist() == [[0.25, 1, 1], [1] * 3, [1] * 3]
+    hot = multi_hot(batch["labels"], 5, batch["label_weights"]).numpy()
+    assert hot.tolist() == [[0, 1, 0, 0.25, 0], [1, 0, 1, 0, 1], [0] * 5]
+    assert parse([weighted(b"c", [])])["label_weights"].shape == (1, 0)
+
+
+def test_weights_follow_their_labels_through_a_list_of_classes():
+    batch = parse(
+        [weighted(b"a", [3, 1, 4], [0.25, 0.5, 0.75]), weighted(b"b", [0, 3])], data=SCHEMA.model_copy(update={"classes": (4, 3)})
+    )
+    assert batch["labels"].numpy().tolist() == [[1, 0], [1, -1]]
+    assert batch["label_weights"].numpy().tolist() == [[0.25, 0.75], [1, 1]]
+
+
+def test_weights_of_another_number_than_labels_are_refused():
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"video v has 1 label_weights, but 2 labels"):
+        parse([weighted(b"u", [1]), weighted(b"v", [1, 2], [0.5])])

@@ -100,6 +100,8 @@ def test_length_in_epochs():
         ("published.first.split=x", "'first' is no item of a list"),
         ("frames.sample=random", "frames.count goes with sample random or sequence"),
         ("frames.count=30", "frames.count goes with sample random or sequence"),
+        ("input.move={deltas: d, prob: 1}", r"unknown key 'input.move.prob'.* \(known: deltas, scale, probability, steps\)"),
+        ("input.move.scale=2", "input.move.deltas: Field required"),
         ("frames.sampel=all", r"unknown key 'frames.sampel', did you mean 'sample' \(known: sample, count"),
         ("input.l2_normalize=true", "input.l2_normalize: Input should be 'joint', 'each' or 'none'"),
     ],

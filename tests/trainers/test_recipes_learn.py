@@ -23,6 +23,7 @@ from trainers.run import TrainSet
 from yt8m_data.quantize import dequantize
 
 TRAINING = ["training.batch_size=64", "training.steps=100", "training.learning_rate=0.02", "training.decay=1", "training.clipnorm=1"]
+TRAINING += ["training.distill=null"]  # no teacher is at hand
 DEEP = {"residual_cnn"}  # 15 layers, of channels that no option reduces: it is slower, and diverges at such rates
 DEEP_TRAINING = ["training.batch_size=32", "training.steps=60", "training.learning_rate=0.003"]
 

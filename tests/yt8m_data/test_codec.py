@@ -110,6 +110,8 @@ provenance = st.fixed_dictionaries(
         "aug_base": st.none() | st.binary(max_size=20),
         "aug_neighbor": st.none() | st.binary(max_size=20),
         "aug_lambda": st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False),
+        "aug_origin": st.none() | st.binary(max_size=20),
+        "label_weights": st.none() | vectors(8),
     }
 )
 videos = st.fixed_dictionaries({"id": ids, "labels": label_lists, "mean_rgb": vectors(6), "mean_audio": vectors(3)})
@@ -149,14 +151,27 @@ def test_we_encode_and_decode_as_tensorflow_does(schema, data):
 @given(data=st.data())
 def test_provenance_comes_back_with_its_nulls(schema, data):
     rows = [a | b for a, b in data.draw(st.lists(st.tuples(rows_of(schema), provenance), min_size=1, max_size=6))]
+    for row in rows:  # as many as labels
+        row["label_weights"] = (row["label_weights"] and row["labels"] and row["label_weights"][: len(row["labels"])]) or None
     batch = batch_of(rows, schema)
     records = codec.encode(batch, schema)
     assert records == [by_tensorflow(row, schema) for row in rows]
     assert decoded(records, schema, provenance=True) == (dict(enumerate(rows)), [])
-    real = [{key: value for key, value in row.items() if not key.startswith("aug_")} for row in rows]
+    real = [{key: value for key, value in row.items() if key not in PROVENANCE.names} for row in rows]
     assert decoded(records, schema) == (dict(enumerate(real)), [])
     without = decoded(codec.encode(batch_of(real, schema), schema), schema, provenance=True)[0]
     assert [without[i] for i in range(len(rows))] == [row | dict.fromkeys(PROVENANCE.names) for row in real]
+
+
+@KINDS
+def test_weights_of_another_number_than_labels_are_bad(schema):
+    row = example_row(schema) | dict.fromkeys(PROVENANCE.names)
+    records = [by_tensorflow(row | {"label_weights": weights}, schema) for weights in ([0.5, 1.0], [0.5, 1.0, 0.25], None)]
+    rows, bad = decoded(records, schema, provenance=True)
+    assert [rows[i]["label_weights"] for i in rows] == [[0.5, 1.0, 0.25], None]
+    assert [(each.index, each.kind) for each in bad] == [(0, "label")]
+    assert "'label_weights' has another number of values than 'labels'" in bad[0].reason
+    assert len(decoded(records, schema)[0]) == 3  # whoever does not ask for them is not troubled
 
 
 @KINDS
@@ -218,7 +233,8 @@ def some_batch(schema: Schema) -> pa.RecordBatch:
     rows = []
     for number in range(7):
         row = example_row(schema, number, num_frames=1 + number % 3) | {"labels": list(range(number % 4))}
-        values = [b"noise", b"base%d" % number, None, number / 8] if number % 3 else [None] * 4
+        weights = [number / 16] * (number % 4) or None
+        values = [b"noise", b"base%d" % number, None, number / 8, b"origin", weights] if number % 3 else [None] * 6
         rows.append(row | dict(zip(PROVENANCE.names, values, strict=True)))
     return batch_of(rows, schema)
 

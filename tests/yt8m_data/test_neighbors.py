@@ -1,6 +1,5 @@
 """Nearest neighbours: equal to brute force in float64, ties by id, whatever the threads and the order of the vectors."""
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yt8m_data import codec, neighbors, tfrecord
-from yt8m_data.neighbors import nearest
+from yt8m_data.neighbors import Pool, nearest, search, smallest
 from yt8m_data.schema import sniff
 
 
@@ -62,17 +61,53 @@ def test_vectors_of_the_real_width(count):
     check(vectors, names(count), np.arange(0, count, 5), 8)
 
 
-@pytest.mark.parametrize("queries_for_products", [1, 1 << 20])
 @pytest.mark.parametrize("distance", [1e-4, 1e-2])
-@pytest.mark.parametrize("count", [40, 600])
-def test_neighbors_far_closer_than_float32_products_tell(monkeypatch, count, distance, queries_for_products):
-    """Norms of 30 and close neighbours: |x|^2 - 2xy + |y|^2 in float32 is rounding there, so FAISS is made to use it, and not to."""
-    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", queries_for_products)
+@pytest.mark.parametrize("count", [40, 600, 1700])
+def test_neighbors_far_closer_than_float32_products_tell(count, distance):
+    """Norms of 30 and close neighbours: |x|^2 - 2xy + |y|^2 in float32 is rounding there."""
     random = np.random.default_rng(count)
     centre, steps = random.standard_normal(1024), random.standard_normal((count, 1024))
     centre *= 30 / np.linalg.norm(centre)
     steps *= distance / np.linalg.norm(steps, axis=1, keepdims=True)
-    check((centre + steps).astype(np.float32), names(count), np.arange(0, count, 7), 8)
+    check((centre + steps).astype(np.float32), names(count), np.arange(0, count, 1 + count // 8), 8)
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e-12, 1e12, 1e18])
+def test_products_that_underflow_or_overflow(scale):
+    """Squared norms from 1e-42 to beyond float32's largest number."""
+    random = np.random.default_rng(0)
+    check((random.standard_normal((1500, 8)) * scale).astype(np.float32), names(1500), np.arange(0, 1500, 150), 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 130).map(lambda n: 16 * n), st.integers(1, 30), st.sampled_from([2, 50, 10**6]), st.integers(0, 2**32))
+def test_the_smallest_scores_are_found(length, width, steps, seed):
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, steps, (5, length)).astype(np.float32)
+    scores[:, random.integers(0, length, length // 3)] = np.inf
+    columns, largest = smallest(scores, width)
+    values = np.take_along_axis(scores, columns, axis=1)
+    assert all(len(set(row)) == width for row in columns.tolist())
+    np.testing.assert_array_equal(np.sort(values, axis=1), np.sort(scores, axis=1)[:, :width])
+    assert largest.tolist() == values.max(axis=1).tolist()
+
+
+def test_many_pools_of_one_matrix(monkeypatch):
+    """Small ones, one in tiles, one that is all rows, one without queries; each as if it were alone, with any threads."""
+    monkeypatch.setattr(neighbors, "TILE_SCORES", 400 * 20)
+    monkeypatch.setattr(neighbors, "TILE_QUERIES", 7)
+    random = np.random.default_rng(8)
+    vectors = random.integers(-2, 3, (700, 6)).astype(np.float32)
+    ids = names(700)
+    _, rank = np.unique(ids, return_inverse=True)
+    members = [np.sort(random.choice(700, size, replace=False)) for size in (2, 9, 40, 120, 450)] + [np.arange(700)]
+    pools = [Pool(m, np.sort(random.choice(len(m), max(1, len(m) // 3), replace=False)), 1 + number) for number, m in enumerate(members)]
+    pools += [Pool(members[1], np.zeros(0, int), 3), Pool(members[1], np.arange(9), 3)]
+    for threads in (1, 2, 5):
+        for pool, found in zip(pools, search(vectors, rank, pools, threads), strict=True):
+            rows, distances = brute_force(vectors[pool.members], ids[pool.members], pool.queries, pool.k)
+            assert found.rows.tolist() == rows.tolist()
+            assert found.distances.tolist() == distances.tolist()
 
 
 @pytest.mark.parametrize("k", [1, 8, 21])
@@ -116,13 +151,15 @@ def test_ids_may_be_numbers():
 
 
 @pytest.mark.parametrize("count", [200, 700])
-def test_threads_do_not_show(count):
-    assert 200 < neighbors.SMALL_POOL < 700
+def test_neither_threads_nor_tiles_show(count, monkeypatch):
     vectors = np.random.default_rng(3).standard_normal((count, 256), np.float32)
     vectors[50:60] = vectors[0]
     queries = np.arange(count)
     one, two = (nearest(vectors, names(count), queries, 9, threads=threads) for threads in (1, 2))
-    assert [a.tobytes() for a in one] == [a.tobytes() for a in two]
+    monkeypatch.setattr(neighbors, "TILE_SCORES", 32 * count)
+    monkeypatch.setattr(neighbors, "TILE_QUERIES", 32)
+    tiled = nearest(vectors, names(count), queries, 9, threads=2)
+    assert [a.tobytes() for a in one] == [a.tobytes() for a in two] == [a.tobytes() for a in tiled]
 
 
 @settings(max_examples=20, deadline=None)

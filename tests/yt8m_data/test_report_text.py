@@ -150,3 +150,18 @@ def test_the_books():
         ["41,000", "written"],
     ]
     assert len({line.index(words(line)[1]) for line in lines}) == 1  # the figures stand in one column
+
+
+def test_the_gates():
+    exact = {"forecast": {"bound": "", "records": 41_000.0}, "unfilled": []}
+    assert words(text.gates(exact)) == ["41,000", "foretold"]
+    told = text.gates({"forecast": {"bound": "at most", "records": 41_000.4}, "unfilled": [{}] * 3, "holdout": {"near_duplicates": 12}})
+    assert [words(line)[:4] for line in told.split("\n")] == [
+        ["41,000", "foretold,", "at", "most"],
+        ["3", "labels", "could", "not"],
+        ["12", "near-duplicates", "of", "held-out"],
+    ]
+    plan = sampling.plan(np.array(COUNTS), 40_123, Settings(policy="target", floor=100.0))
+    lines = text.plan(plan, np.full(5, 77.0), 3380.0, None).split("\n")
+    assert words(lines[0])[:4] == ["label", "before", "after", "target"]
+    assert words(lines[4])[:5] == ["1", "5", "77", "100", "over"]

@@ -1,5 +1,6 @@
 """Shards on disk: what patterns match, hashes that never change, files that appear whole, folders that nobody loses."""
 
+import errno
 import hashlib
 import json
 import os
@@ -239,3 +240,13 @@ def test_a_file_is_no_output_folder(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(DataError, match="out is a file: give a folder"):
         shards.prepare_output(str(tmp_path / "out"), overwrite=True)
+
+
+def test_a_full_disk_is_told_of_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shards.os, "fsync", full)
+    with pytest.raises(DataError, match=f"the disk of {tmp_path} is full"):
+        shards.write_json(tmp_path / "x.json", {})
+    assert list(tmp_path.iterdir()) == []

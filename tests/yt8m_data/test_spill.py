@@ -1,9 +1,13 @@
+import os
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yt8m_data import spill
+from yt8m_data.errors import DataError
 
 COLUMNS = pa.schema([("n", pa.int64()), ("frames", pa.list_(pa.binary(2)))])
 
@@ -26,7 +30,7 @@ def test_every_partition_comes_back_in_the_order_of_the_runs(tmp_path_factory, r
     located = spill.locate(folder, names)
     for partition in range(4):
         expected = [n for pieces in runs for p, numbers in pieces if p == partition for n in numbers]
-        found = list(spill.read(folder, names, located.get(partition, np.empty((0, 3), np.int64)), COLUMNS))
+        found = list(spill.read(folder, names, located.get(partition, np.empty((0, 3), np.int64))))
         assert [row for part in found for row in part.to_pylist()] == batch(expected).to_pylist()
     assert [spill.notes(folder, name)["rows"] for name in names] == [sum(len(numbers) for _, numbers in pieces) for pieces in runs]
 
@@ -36,7 +40,7 @@ def test_a_slice_is_spilled_as_long_as_it_is(tmp_path):
         writer.write(0, batch(range(100_000)).slice(7, 3))
         writer.finish({})
     assert (tmp_path / "a.run").stat().st_size < 2000
-    [found] = spill.read(str(tmp_path), ["a"], spill.locate(str(tmp_path), ["a"])[0], COLUMNS)
+    [found] = spill.read(str(tmp_path), ["a"], spill.locate(str(tmp_path), ["a"])[0])
     assert found.to_pylist() == batch([7, 8, 9]).to_pylist()
 
 
@@ -52,3 +56,17 @@ def test_a_run_counts_when_it_is_whole(tmp_path):
     with open(tmp_path / "a.run", "r+b") as stream:
         stream.truncate(10)
     assert spill.notes(str(tmp_path), "a") is None
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full on this system")
+def test_a_full_disk_is_told_of_in_one_sentence(tmp_path):
+    (tmp_path / "a.run").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=f"the disk of {tmp_path} is full: make room, and run the same command again"):
+        write_much(tmp_path)
+    assert spill.notes(str(tmp_path), "a") is None
+
+
+def write_much(folder):
+    with spill.RunWriter(str(folder), "a") as writer:
+        writer.write(0, batch(range(10_000)))
+        writer.finish({})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import tensorflow as tf
 
 from yt8m_data import schema, synth
 from yt8m_data.errors import DataError
+from yt8m_data.schema import SEGMENTS
 from yt8m_data.synthetic import SyntheticSpec, batches
 
 SHARDS = 3
 
 
-@pytest.fixture(scope="module", params=["video", "frame"])
+@pytest.fixture(scope="module", params=["video", "frame", "segment"])
 def made(request, tmp_path_factory) -> tuple[SyntheticSpec, Path, dict]:
     spec = SyntheticSpec(request.param, 100, num_classes=30, seed=2, max_frames=8)
     folder = tmp_path_factory.mktemp("synth")
@@ -53,11 +55,17 @@ def test_tensorflow_reads_what_was_made(made):
             assert all(sequences[name].numpy().tolist() == row[name] for name in frames)
         assert parsed["id"].numpy() == row["id"]
         assert parsed["labels"].values.numpy().tolist() == row["labels"]
+        if spec.kind == "segment":
+            types = {column.name: tf.float32 if column.name == "segment_scores" else tf.int64 for column in SEGMENTS}
+            parsed = tf.io.parse_single_example(record, {key: tf.io.VarLenFeature(dtype) for key, dtype in types.items()})
+            assert all(parsed[key].values.numpy().tolist() == row[key] for key in types)
+            assert len(row["segment_labels"]) > 0
 
 
 def test_the_schema_is_found_again(made):
     spec, folder, manifest = made
-    assert schema.sniff(str(folder / manifest["shards"][0]["name"])) == spec.schema  # its number of classes is in the manifest
+    found = schema.sniff(str(folder / manifest["shards"][0]["name"]), extras=True)  # the number of classes is in the manifest
+    assert replace(found, extras=tuple(name for name in found.extras if name != schema.OTHER)) == spec.schema
 
 
 def test_equal_seeds_equal_bytes_and_any_number_of_shards(tmp_path):

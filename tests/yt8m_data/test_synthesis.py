@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import sampling, synthesis
+from yt8m_data import deltas, sampling, synthesis
 from yt8m_data.sampling import Settings
-from yt8m_data.schema import Feature, Schema
+from yt8m_data.schema import PROVENANCE, Feature, Schema
 from yt8m_data.synthesis import Synthetics
 
 SCHEMA = Schema("video", "id", "labels", (Feature("rgb", 4), Feature("audio", 2)), 3)
@@ -42,7 +42,7 @@ def matrix(batch: pa.RecordBatch, name: str) -> np.ndarray:
 
 def synthetics(base: list[int], neighbor: list[int], method: list[str], factor: float = 0.5) -> Synthetics:
     factors = np.where(np.array(method) == "noise", np.nan, factor).astype(np.float32)
-    return Synthetics(np.array(base), np.array(neighbor), np.array(method), factors, np.arange(len(base)) + 1)
+    return Synthetics(np.array(base), np.array(neighbor), np.array(method), factors, np.arange(len(base)) + 1, np.zeros(len(base), bool))
 
 
 # --- The operators ------------------------------------------------------------------------------------------------------------
@@ -154,17 +154,114 @@ def test_label_rules(rule, expected):
 
 def test_provenance():
     made = synthesis.make(pool(), synthetics([3, 3, 1], [0, 0, -1], ["interpolate", "extrapolate", "noise"], 0.25), plan_of([1]), SCHEMA)
-    assert made.schema.names == ["id", "labels", "rgb", "audio", "aug_method", "aug_base", "aug_neighbor", "aug_lambda"]
+    assert made.schema.names == ["id", "labels", "rgb", "audio", *PROVENANCE.names]
     assert made.column("id").to_pylist() == [b"id3_o01", b"id3_o02", b"id1_o03"]
     assert made.column("aug_method").to_pylist() == [b"interpolate", b"extrapolate", b"noise"]
     assert made.column("aug_base").to_pylist() == [b"id3", b"id3", b"id1"]
     assert made.column("aug_neighbor").to_pylist() == [b"id0", b"id0", None]
     assert made.column("aug_lambda").to_pylist() == [0.25, 0.25, None]
+    assert made.column("aug_origin").to_pylist() == made.column("label_weights").to_pylist() == [None] * 3
 
 
 def test_ids_beyond_99():
-    chosen = Synthetics(np.zeros(3, int), np.zeros(3, int), np.array([""] * 3), np.zeros(3), np.array([9, 99, 100]))
+    chosen = Synthetics(np.zeros(3, int), np.zeros(3, int), np.array([""] * 3), np.zeros(3), np.array([9, 99, 100]), np.zeros(3, bool))
     assert synthesis.synthetic_ids([b"x\xff"], chosen) == [b"x\xff_o09", b"x\xff_o99", b"x\xff_o100"]
+
+
+def test_ranking_is_a_vote_of_the_base_and_its_neighbors():
+    """MLSMOTE: at least half of them all. Row 0 has three neighbours, so two votes of four are enough; row 4 has none and keeps its own."""
+    videos = pool(5, [[2, 0], [1, 2], [1], [0], [2, 1]])
+    near = np.array([[1, 2, 3], [0, -1, -1], [-1] * 3, [-1] * 3, [-1] * 3])
+    chosen = synthetics([0, 0, 1, 4], [1, -1, 0, -1], ["interpolate", "noise", "extrapolate", "copy"])
+    made = synthesis.make(videos, chosen, plan_of([3] * 3, labels="ranking"), SCHEMA, near)
+    assert made.column("labels").to_pylist() == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [1, 2]]
+    assert made.column("label_weights").null_count == 4
+    three = np.array([[1, 2], [-1] * 2, [-1] * 2, [-1] * 2, [-1] * 2])
+    made = synthesis.make(videos, synthetics([0], [1], ["interpolate"]), plan_of([3] * 3, labels="ranking"), SCHEMA, three)
+    assert made.column("labels").to_pylist() == [[1, 2]]  # two of three
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 6), unique=True, max_size=4), min_size=2, max_size=2),
+    st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5]),
+    st.sampled_from(["interpolate", "extrapolate", "noise", "copy"]),
+)
+def test_soft_labels_are_mixed_as_the_features_are(labels, factor, method):
+    part = {"interpolate": factor, "extrapolate": -factor}.get(method, 0)
+    chosen = synthetics([0], [1 if part or method in sampling.PAIRED else -1], [method], factor)
+    made = synthesis.make(pool(2, labels), chosen, plan_of([1] * 7, labels="soft"), SCHEMA)
+    expected = {label: (1 - part) * (label in labels[0]) + part * (label in labels[1]) for label in sorted({*labels[0], *labels[1]})}
+    expected = {label: min(weight, 1) for label, weight in expected.items() if weight > 0}
+    found, weights = made.column("labels").to_pylist()[0], made.column("label_weights").to_pylist()[0]
+    assert found == list(expected)
+    if all(weight == 1 for weight in expected.values()):
+        assert weights is None
+    else:
+        assert weights == [np.float32(weight) for weight in expected.values()]
+
+
+# --- Copies and deltas ----------------------------------------------------------------------------------------------------------
+
+
+def bank(labels: list[int], seed: int = 5) -> deltas.Deltas:
+    random = np.random.default_rng(seed)
+    count = len(labels)
+    vectors = {feature.name: random.standard_normal((count, feature.size)).astype(np.float32) for feature in SCHEMA.features}
+    return deltas.Deltas([b"p%d" % i for i in range(count)], [b"q%d" % i for i in range(count)], np.array(labels), vectors)
+
+
+def test_a_copy_is_its_base():
+    videos = pool()
+    made = synthesis.make(videos, synthetics([3, 3], [-1, -1], ["copy", "copy"], np.nan), plan_of([2]), SCHEMA)
+    assert made.column("id").to_pylist() == [b"id3_o01", b"id3_o02"]
+    for name in ("rgb", "audio"):
+        assert matrix(made, name).tolist() == matrix(videos, name)[[3, 3]].tolist()
+    assert made.column("aug_neighbor").null_count == made.column("aug_lambda").null_count == 2
+
+
+@pytest.mark.parametrize("hold", [(), ("audio",)])
+def test_a_delta_is_its_formula_and_can_be_traced(hold):
+    videos, drawn = pool(4, [[1, 2], [0], [1], [2, 0]]), bank([1, 1, 2, 2, 2])
+    chosen = synthetics([0, 1, 2, 3, 3], [-1] * 5, ["delta"] * 5, 0.7)
+    made = synthesis.make(videos, chosen, plan_of([1] * 3, hold=hold, seed=4), SCHEMA, bank=drawn)
+    own = [{1, 2}, {1, 2}, {1}, {2}, {2}]  # video 1 has none of its own that the bank knows
+    for row, (base, allowed) in enumerate(zip([0, 1, 2, 3, 3], own, strict=True)):
+        said = made.slice(row, 1).to_pylist()[0]
+        at = drawn.plus.index(said["aug_neighbor"])
+        assert said["aug_origin"] == drawn.minus[at]
+        assert (said["aug_method"], said["aug_base"], said["aug_lambda"]) == (b"delta", b"id%d" % base, np.float32(0.7))
+        assert drawn.labels[at] in allowed
+        for name in ("rgb", "audio"):
+            delta = 0 if name in hold else np.float32(0.7) * drawn.vectors[name][at]
+            np.testing.assert_allclose(matrix(made, name)[row], matrix(videos, name)[base] + delta, rtol=1e-6, atol=1e-6)
+    assert made.column("labels").to_pylist() == [[1, 2], [0], [1], [2, 0], [2, 0]]
+
+
+def test_deltas_are_drawn_evenly_by_the_ids():
+    count, drawn = 6000, bank([3] * 2 + [5] * 4)
+    column = pa.array([[3, 5], [5, 9], []] * (count // 3), pa.list_(pa.int32()))
+    ids = [b"%05d_o01" % i for i in range(count)]
+    rows = deltas.draw(drawn, 1, column, ids)
+    for at, shares in enumerate([[1 / 4] * 2 + [1 / 8] * 4, [0, 0, *[1 / 4] * 4], [1 / 4] * 2 + [1 / 8] * 4]):
+        found = np.bincount(rows[at::3], minlength=6) / (count / 3)
+        assert found == pytest.approx(shares, abs=5 * 0.5 / (count / 3) ** 0.5)
+        assert (found[np.array(shares) == 0] == 0).all()
+    assert deltas.draw(drawn, 1, column.slice(30), ids[30:]).tolist() == rows[30:].tolist()
+    assert (deltas.draw(drawn, 2, column, ids) != rows).any()
+
+
+def test_deltas_stand_in_for_missing_pairs():
+    near = np.array([[1], [0]])
+    plan = plan_of([1], methods=("interpolate", "delta"))
+    chosen = synthesis.choose(plan, IDS[:2], np.zeros(2, int), near, ORDER[:2], np.array([5, 0]))
+    assert chosen.method.tolist() == ["interpolate", *["delta"] * 4]
+    assert chosen.filler.tolist() == [False] * 4 + [True]
+    assert (chosen.factor == 0.5).all()
+    assert chosen.neighbor.tolist() == [1, -1, -1, -1, -1]
+    copies = synthesis.choose(replace(plan, settings=Settings(methods=("copy",))), IDS[:2], np.zeros(2, int), near, ORDER[:2])
+    assert copies.method.tolist() == ["copy", "copy"]
+    assert np.isnan(copies.factor).all()
 
 
 # --- Which pairs are used -------------------------------------------------------------------------------------------------------
@@ -275,7 +372,7 @@ def test_a_lone_video_and_one_without_neighbors_to_seek_give_one_noisy_copy():
 
 def test_no_base_gives_nothing():
     chosen = synthesis.choose(plan_of([2]), IDS, np.full(4, -1), np.zeros((4, 0), int), ORDER)
-    assert [len(column) for column in chosen] == [0] * 5
+    assert [len(column) for column in chosen] == [0] * 6
     assert synthesis.make(pool(), chosen, plan_of([2]), SCHEMA).num_rows == 0
 
 
@@ -331,7 +428,9 @@ def test_the_quota_of_an_explicit_target(copies):
     """Each base gives the whole part or one more, so that the mean is right; from its slots in turn, then noisy copies."""
     count = 5000
     ids, near, order = ring(count, 3)
-    chosen = synthesis.choose(plan_of([3], copies=copies, policy="target", floor=1.0), ids, np.zeros(count, int), near, order)
+    plan = plan_of([3], copies=copies, policy="target", floor=1.0)
+    quotas = plan.quotas(ids, pa.array([[0]] * count, pa.list_(pa.int32())), np.zeros(count, int))
+    chosen = synthesis.choose(plan, ids, np.zeros(count, int), near, order, quotas)
     per_base = np.bincount(chosen.base, minlength=count)
     assert set(per_base.tolist()) == {int(np.floor(copies)), int(np.ceil(copies))}
     assert per_base.mean() == pytest.approx(copies, abs=5 * 0.5 / np.sqrt(count))
@@ -344,5 +443,6 @@ def test_the_quota_of_an_explicit_target(copies):
 
 def test_explicit_targets_may_use_a_pair_from_both_ends():
     near = np.array([[1], [0]])
-    chosen = synthesis.choose(plan_of([1], copies=2.0, policy="target", floor=1.0), IDS[:2], np.zeros(2, int), near, ORDER[:2])
+    plan = plan_of([1], copies=2.0, policy="target", floor=1.0)
+    chosen = synthesis.choose(plan, IDS[:2], np.zeros(2, int), near, ORDER[:2], np.array([2, 2]))
     assert [name for name, _, _ in listed(chosen)] == ["a_o01", "a_o02", "b_o01", "b_o02"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from yt8m_data import synthetic
 from yt8m_data.errors import DataError
 from yt8m_data.quantize import dequantize
+from yt8m_data.schema import SEGMENTS
 from yt8m_data.synthetic import SyntheticSpec, batches, label_shares
 
 
@@ -92,8 +93,9 @@ def test_any_split_into_ranges_makes_the_same_videos(cuts):
     assert pa.concat_tables(parts).combine_chunks().equals(table(spec))
 
 
-def test_any_split_into_ranges_makes_the_same_frames():
-    spec = SyntheticSpec("frame", 300, num_classes=30, max_frames=6)
+@pytest.mark.parametrize("kind", ["frame", "segment"])
+def test_any_split_into_ranges_makes_the_same_frames(kind):
+    spec = SyntheticSpec(kind, 300, num_classes=30, max_frames=6)
     parts = [table(spec, start, stop) for start, stop in ((0, 1), (1, 70), (70, 256), (256, 300))]
     assert pa.concat_tables(parts).combine_chunks().equals(table(spec))
 
@@ -111,10 +113,11 @@ def test_seeds_are_different_samples_of_one_world():
     assert np.corrcoef(means)[0, 1] > 0.8  # the same label looks the same
 
 
-def test_both_kinds_tell_of_the_same_videos():
+@pytest.mark.parametrize("kind", ["frame", "segment"])
+def test_all_kinds_tell_of_the_same_videos(kind):
     """Frames scatter around the video's vector: their mean is the vector, but for the code's known shift of up to 0.016."""
     video = table(SyntheticSpec("video", 64, num_classes=40, seed=5))
-    frame = table(SyntheticSpec("frame", 64, num_classes=40, seed=5))
+    frame = table(SyntheticSpec(kind, 64, num_classes=40, seed=5))
     assert video.select(["id", "labels"]).equals(frame.select(["id", "labels"]))
     for name in ("rgb", "audio"):
         expected = matrix(video, f"mean_{name}")
@@ -256,13 +259,67 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+# --- Segments -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def segments() -> pa.Table:
+    return table(SyntheticSpec("segment", 200, num_classes=20, seed=4, max_frames=60))
+
+
+def pairs(row: dict) -> list[tuple[int, int, float]]:
+    return list(zip(row["segment_start_times"], row["segment_labels"], row["segment_scores"], strict=True))
+
+
+def test_segments_are_those_of_the_2019_release(segments):
+    """Up to 5 back-to-back segments of 5 frames, each rated 0 or 1 for one or both of the video's two rarest labels."""
+    segments.validate(full=True)
+    for row in segments.to_pylist():
+        found = pairs(row)
+        starts = sorted({start for start, _, _ in found})
+        assert 1 <= len(starts) <= 5
+        assert all(start % 5 == 0 and 0 <= start < len(row["rgb"]) for start in starts)
+        assert row["segment_end_times"] == [start + 5 for start in row["segment_start_times"]]
+        assert [pair[:2] for pair in found] == [(start, label) for start in starts for label in row["labels"][-2:]]
+        assert set(row["segment_scores"]) <= {0, 1}
+
+
+def test_a_label_shows_in_the_segments_where_it_is_rated_1_and_nowhere_else_tells(segments):
+    """Along its prototype, the frames of a segment rated 1 lie above those of a segment of the same video rated 0.
+
+    The rating itself is a coin: equally frequent for all labels, and not to be told from the mean of the video's frames.
+    """
+    prototypes = synthetic._world(20).prototypes[:, :1024]
+    gaps, scores, means = [], [], []
+    for row in segments.to_pylist():
+        frames = dequantize(np.frombuffer(b"".join(row["rgb"]), np.uint8).reshape(-1, 1024))
+        for label in set(row["segment_labels"]):
+            along = frames @ prototypes[label] / 1024
+            shown = {score: [along[s : s + 5].mean() for s, each, was in pairs(row) if (each, was) == (label, score)] for score in (0, 1)}
+            if shown[0] and shown[1]:
+                gaps.append(min(shown[1]) - max(shown[0]))
+        scores += row["segment_scores"]
+        means += [frames.mean(axis=0) @ prototypes[label] / 1024 for label in row["segment_labels"]]
+    assert len(gaps) > 100
+    assert min(gaps) > 0
+    assert np.mean(gaps) == pytest.approx(synthetic.SHOWN, abs=0.06)
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.05)
+    assert abs(np.corrcoef(scores, means)[0, 1]) < 0.1
+
+
+def test_records_without_labels_have_no_rated_segments():
+    data = table(SyntheticSpec("segment", 20, num_classes=5, max_frames=10, unlabeled=1))
+    assert not any(map(len, data["segment_start_times"].to_pylist() + data["segment_scores"].to_pylist()))
+    assert data.drop_columns(SEGMENTS.names).equals(table(SyntheticSpec("frame", 20, num_classes=5, max_frames=10, unlabeled=1)))
+
+
 # --- Wrong use ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"kind": "audio"}, "kind 'audio' is not one of video, frame"),
+        ({"kind": "audio"}, "kind 'audio' is not one of video, frame, segment"),
         ({"num_records": -1}, "num_records -1"),
         ({"num_classes": 0}, "num_classes 0"),
         ({"seed": -1}, "seed -1"),

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from yt8m_data.report import figures, formats, tables
+from yt8m_data.report import figures, formats, gates, tables
 from yt8m_data.report.plots import augmentation, cooccurrence, lengths, moments, moves, ranks
 from yt8m_data.report.plots.canvas import Plot
 from yt8m_data.storage import OnePath, atomic_write
@@ -74,7 +74,7 @@ def write_report(
         versions=versions,
         bad=[(Path(each["file"]).name, formats.number(each["index"]), formats.number(each["offset"]), each["reason"]) for each in bad],
         **_data_tables(stages, manifest, names),
-        **_job_tables(manifest, training),
+        **_job_tables(manifest, training, names),
     )
     with atomic_write(path) as file:
         file.write(page.encode())
@@ -146,13 +146,17 @@ def _data_tables(stages: Sequence[Stage], manifest: Mapping[str, Any] | None, na
     }
 
 
-def _job_tables(manifest: Mapping[str, Any] | None, training: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _job_tables(manifest: Mapping[str, Any] | None, training: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> dict[str, Any]:
     """What the page says about an augmentation, and about models."""
     plan = manifest["plan"] if manifest else {}
     return {
         "books": tables.books(manifest["totals"]) if manifest else [],
         "settings": tables.settings(plan),
         "regimes": tables.regimes(plan.get("labels", [])),
+        "unfilled": gates.unfilled(manifest or {}, names),
+        "gates": gates.distances(manifest or {}),
+        "num_near": (manifest or {}).get("holdout", {}).get("near_duplicates"),
+        "near": gates.near_duplicates(manifest or {}),
         "training": tables.training(training),
         "metrics": tables.METRICS,
     }

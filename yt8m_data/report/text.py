@@ -90,17 +90,20 @@ def comparison(result: Mapping[str, Any], names: Mapping[int, str] | None) -> st
     return "\n".join(lines)
 
 
-def plan(plan: Plan, expected: np.ndarray, records: float, names: Mapping[int, str] | None) -> str:
-    """Print the plan, a line for each label with records, commonest first, and the totals below."""
-    bound = "" if plan.settings.policy == "target" else " at most"
-    lines = [f"{'label':>6} {'before':>10} {'after' + bound:>14} {'regime':>6} {'kept':>7} {'K':>3}  name"]
+def plan(plan: Plan, expected: np.ndarray, records: float, names: Mapping[int, str] | None, exact: bool = False) -> str:
+    """Print the plan, a line for each label with records, commonest first, and the totals below; `exact` if neighbours were sought."""
+    bound = "" if exact or not plan.bound else f" {plan.bound}"
+    aims = plan.settings.policy not in ("paper", "authors")
+    aim = f" {'target':>14}" if aims else ""
+    lines = [f"{'label':>6} {'before':>10} {'after' + bound:>14}{aim} {'regime':>6} {'kept':>7} {'K':>3}  name"]
     for label in np.argsort(-plan.counts, kind="stable").tolist():
         if plan.counts[label]:
+            target = f" {plan.target[label]:>14,.0f}" if aims else ""
             lines.append(
-                f"{label:>6} {plan.counts[label]:>10,} {expected[label]:>14,.0f} {REGIMES[plan.regime[label]]:>6}"
+                f"{label:>6} {plan.counts[label]:>10,} {expected[label]:>14,.0f}{target} {REGIMES[plan.regime[label]]:>6}"
                 f" {plan.keep[label]:>7.4f} {plan.neighbors[label]:>3}  {_named(label, names).lstrip()}".rstrip()
             )
-    if not (plan.counts[plan.regime == OVER]).any():
+    if not aims and not (plan.counts[plan.regime == OVER]).any():
         lines.append(f"no label has {plan.threshold:,.1f} videos or fewer, so none is over-sampled: --threshold sets that count")
     lines.append(f"policy {plan.settings.policy}, threshold {plan.threshold:,.1f}: {records:,.0f} records{bound}")
     return "\n".join(lines)
@@ -120,6 +123,17 @@ def resharding(manifest: Mapping[str, Any]) -> str:
         lines += [f"{split['records']:>12,} in {split['shards']} shards of {split['name']}" for split in manifest["splits"]]
     else:
         lines.append(f"{len(manifest['shards']):>12,} shards")
+    return "\n".join(lines)
+
+
+def gates(manifest: Mapping[str, Any]) -> str:
+    """Print how an augmentation's outcome compares with what was foretold and aimed at."""
+    forecast, unfilled = manifest["forecast"], len(manifest["unfilled"])
+    lines = [f"{forecast['records']:>12,.0f} foretold" + (f", {forecast['bound']}" if forecast["bound"] else "")]
+    if unfilled:
+        lines.append(f"{unfilled:>12,} labels could not be filled: the manifest and the report say why")
+    if "holdout" in manifest:
+        lines.append(f"{manifest['holdout']['near_duplicates']:>12,} near-duplicates of held-out videos")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 HEAD_SHARE, TORSO_SHARE = 0.5, 0.9  # of the label occurrences: the head holds the first half, head and torso together nine tenths
 GROUPS = ("head", "torso", "tail")
@@ -26,6 +27,11 @@ class LabelSets(NamedTuple):
     distinct: int
     exact: bool
     standard_error: float
+
+    def lists(self) -> pa.ListArray:
+        """Return the sets as a column of labels."""
+        offsets = np.concatenate(([0], np.cumsum(self.lengths))).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(self.labels.astype(np.int32)))
 
     def top(self, number: int) -> list[tuple[list[int], int]]:
         """Return the most frequent sets and their counts; ties go to the smaller labels."""
@@ -72,14 +78,21 @@ def scumble(sets: LabelSets, counts: np.ndarray) -> Scumble:
     weights = sets.counts.astype(np.float64)
     if not len(weights):
         return Scumble(None, None)
-    ratios, starts = imbalance(counts)[sets.labels], np.cumsum(sets.lengths) - sets.lengths
-    geometric = np.exp(np.add.reduceat(np.log(ratios), starts) / sets.lengths)
-    terms = np.maximum(1 - geometric / (np.add.reduceat(ratios, starts) / sets.lengths), 0)  # equal ratios: 0, not -1e-16
+    terms = scumble_terms(counts, sets.labels, sets.lengths)
     total = weights.sum()
     mean = float(weights @ terms / total)
     if total < 2 or mean == 0:
         return Scumble(mean, None)
     return Scumble(mean, float(np.sqrt(weights @ (terms - mean) ** 2 / (total - 1))) / mean)
+
+
+def scumble_terms(counts: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The term of each of N records that carry labels, float64 [N]: record i has `lengths[i]` of `labels`, behind those before it."""
+    if not len(lengths):
+        return np.zeros(0)
+    ratios, starts = imbalance(counts)[labels], np.cumsum(lengths) - lengths
+    geometric = np.exp(np.add.reduceat(np.log(ratios), starts) / lengths)
+    return np.maximum(1 - geometric / (np.add.reduceat(ratios, starts) / lengths), 0)  # equal ratios: 0, not -1e-16
 
 
 def gini(counts: np.ndarray) -> float | None:

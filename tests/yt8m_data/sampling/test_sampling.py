@@ -237,9 +237,21 @@ def test_the_manifest_entry():
         ({"policy": "target", "power": -1.0}, "power -1 is not"),
         ({"seed": 2**63}, f"seed {2**63} does not fit 64 bits"),
         ({"labels": "none"}, "no label rule 'none': choose one of base, intersection, union"),
-        ({"cap": 5.0}, "--cap, --floor and --power belong to --policy target, not paper"),
-        ({"policy": "authors", "power": 0.5}, "belong to --policy target, not authors"),
-        ({"policy": "target"}, "--policy target needs one of --cap, --floor and --power"),
+        ({"cap": 5.0}, "--cap, .* and --max-copies belong to --policy target and joint, not paper"),
+        ({"policy": "authors", "power": 0.5}, "belong to --policy target and joint, not authors"),
+        ({"policy": "ml-ros", "percent": 5.0, "targets": ((1, 2.0),)}, "belong to --policy target and joint, not ml-ros"),
+        ({"policy": "target"}, "--policy target needs one of --cap, --floor, --power, --effective and --targets"),
+        ({"policy": "joint", "max_copies": 5.0}, "--policy joint needs one of"),
+        ({"policy": "target", "effective": 1.0}, "effective 1 is not a beta from 0 to below 1"),
+        ({"policy": "target", "effective": 0.9, "power": 0.5}, "--power and --effective both bend the law"),
+        ({"policy": "target", "floor": 5.0, "max_copies": -1.0}, "the max-copies -1 is not a number from 0 up"),
+        ({"policy": "ml-ros"}, "--policy ml-ros needs --percent, how much of the records it adds"),
+        ({"policy": "ml-rus"}, "--policy ml-rus needs --percent, how much of the records it drops"),
+        ({"percent": 5.0}, "--percent belongs to --policy ml-ros and ml-rus, not paper"),
+        ({"policy": "ml-rus", "percent": 101.0}, "--policy ml-rus cannot have 101 percent"),
+        ({"policy": "ml-ros", "percent": 0.0}, "--policy ml-ros cannot have 0 percent"),
+        ({"neighbors": 0}, "0 neighbors are none"),
+        ({"deltas": 0}, "0 deltas are none"),
         ({"policy": "target", "cap": 5.0, "floor": 6.0}, "floor 6 is above the cap 5"),
     ],
 )
@@ -261,3 +273,33 @@ def test_numbers_on_the_command_line():
     for parse, text in ((sampling.parse_threshold, "many"), (sampling.parse_range, "half"), (sampling.parse_range, "0.1:half")):
         with pytest.raises(DataError, match="is not a number"):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ({}, "at most"),
+        ({"methods": ("noise", "copy", "delta")}, ""),
+        ({"methods": ("noise",), "labels": "union"}, ""),  # noise has no neighbour whose labels it could take
+        ({"methods": ("noise",), "labels": "ranking"}, "about"),
+        ({"labels": "intersection"}, "at most"),
+        ({"labels": "union"}, "about"),
+        ({"policy": "target", "floor": 5.0}, ""),
+        ({"policy": "target", "floor": 5.0, "labels": "intersection"}, "at most"),
+        ({"policy": "target", "floor": 5.0, "labels": "soft"}, "at least"),
+        ({"policy": "target", "floor": 5.0, "labels": "ranking"}, "about"),
+    ],
+)
+def test_how_sure_a_forecast_is(options, bound):
+    assert plan([5, 50], Settings(**options)).bound == bound
+
+
+def test_a_number_of_neighbors_of_one_s_own():
+    assert plan([5, 150, 20_000, 0], replace(FULL, neighbors=3)).neighbors.tolist() == [3, 3, 0, 0]
+    assert target([5, 150], floor=20, neighbors=4).neighbors.tolist() == [4, 0]
+
+
+def test_growth_is_a_bound_where_the_deciding_labels_are_not_known():
+    made = target([10, 100], floor=50)
+    assert made.growth() == pytest.approx((10 * 5 + 100) / 110)
+    assert replace(made, own=np.array([1.0, 99.0])).growth() == pytest.approx((5 + 99) / 100)
