@@ -9,6 +9,7 @@ Products run on one thread each and side by side: OpenBLAS's own threads are slo
 
 import functools
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -98,6 +99,17 @@ def _threadpools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+_thread = threading.local()
+
+
+def _room(size: int) -> np.ndarray:
+    """Return float32 [size] of this thread's, for one tile after the other: fresh memory would cost as much as a pass over it."""
+    if not hasattr(_thread, "room") or len(_thread.room) < size:
+        _thread.room = np.empty(size, np.float32)
+    room: np.ndarray = _thread.room[:size]
+    return room
+
+
 def _take(vectors: np.ndarray, members: np.ndarray) -> np.ndarray:
     everything = len(members) == len(vectors) and (members == np.arange(len(vectors))).all()
     return vectors if everything else vectors[members]
@@ -152,7 +164,7 @@ class _Prepared(NamedTuple):
         count = len(self.vectors)
         padded = -(-count // _STRIPS) * _STRIPS
         half = ((1 - self._error()) * self.norms / 2 - _TINY * self.vectors.shape[1]).astype(np.float32)
-        scores = np.empty((len(queries), padded), np.float32)
+        scores = _room(len(queries) * padded).reshape(len(queries), padded)
         scores[:, count:] = np.inf
         every = len(queries) == count and (queries == np.arange(count)).all()
         product = scores[:, :count]
