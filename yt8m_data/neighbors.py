@@ -104,7 +104,7 @@ _thread = threading.local()
 
 def _room(size: int) -> np.ndarray:
     """Return float32 [size] of this thread's, for one tile after the other: fresh memory would cost as much as a pass over it."""
-    if len(getattr(_thread, "room", ())) < size:
+    if not hasattr(_thread, "room") or len(_thread.room) < size:
         _thread.room = np.empty(size, np.float32)
     room: np.ndarray = _thread.room[:size]
     return room

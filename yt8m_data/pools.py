@@ -166,7 +166,7 @@ def synthesize(
     """
     visual, settings = schema.features[0], plan.settings
     framed = isinstance(batch, frame_synthesis.Videos)
-    heads = batch.heads if framed else batch
+    heads: pa.RecordBatch = batch.heads if framed else batch
     vectors = batch.means(visual.name) if framed else quality.matrix(batch, visual.name, visual.size)
     neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads)
     ids, labels = heads.column("id").to_pylist(), plan.decide(heads.column("labels"))
