@@ -177,9 +177,9 @@ def read(path: str) -> Deltas:
     try:
         table = pa.ipc.open_file(pa.memory_map(path)).read_all()
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}: make it with yt8m-data augment --emit-deltas") from None
+        raise DataError(f"there is no file {path}: make it with `yt8m-data deltas`") from None
     except pa.ArrowInvalid:
-        raise DataError(f"{path} is no file of deltas: make one with yt8m-data augment --emit-deltas") from None
+        raise DataError(f"{path} is no file of deltas: make one with `yt8m-data deltas`") from None
     if table.schema.names[:3] != [name for name, _ in _PAIR] or not table.num_rows:
         raise DataError(f"{path} has the columns {', '.join(table.schema.names)}: it is no file of deltas")
     batch = table.combine_chunks().to_batches()[0]
