@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -201,11 +200,12 @@ def counted_input(
     found = shards.read_json(counts)
     if not isinstance(found, dict) or not {"num_records", "label_counts"} <= found.keys():
         raise DataError(f"{counts} is no stats.json of yt8m-data stats: it lacks 'num_records' or 'label_counts'")
-    sets = folders.read(os.path.dirname(counts) or ".").results()["label_sets"] if sampling.needs_sets(settings) else None
+    beside = str(storage.to_path(counts).parent)
+    sets = folders.read(beside).results()["label_sets"] if sampling.needs_sets(settings) else None
     return found, sets
 
 
-def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: Path) -> str | None:
+def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: storage.OnePath) -> str | None:
     """Collect the deltas of the method delta into a file of the output, which tells where each came from; None where none are needed."""
     if synthesis.DELTA not in plan.settings.methods or not (plan.regime == sampling.OVER).any():
         return None

@@ -21,6 +21,7 @@ from yt8m_data.neighbors import nearest
 from yt8m_data.schema import Schema
 from yt8m_data.shards import atomic_write, stable_hash, unit_interval
 from yt8m_data.statistics import distinct_labels
+from yt8m_data.storage import is_remote, to_path
 
 FILE = "deltas.arrow"
 POOL = 1024  # donors of a label on average, where it has so many videos and no more pairs are wanted
@@ -169,13 +170,14 @@ def write(path: str, deltas: pa.RecordBatch) -> None:
 
 
 def read(path: str) -> Deltas:
-    """Read what `write` wrote; the vectors point into the file, which is mapped.
+    """Read what `write` wrote; the vectors point into the file, which is mapped where it is on a disk.
 
     Raises:
       DataError: there is no such file, or it holds something else.
     """
     try:
-        table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+        source = pa.py_buffer(to_path(path).read_bytes()) if is_remote(path) else pa.memory_map(path)
+        table = pa.ipc.open_file(source).read_all()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}: make it with `yt8m-data deltas`") from None
     except pa.ArrowInvalid:
