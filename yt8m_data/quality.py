@@ -10,6 +10,7 @@ from yt8m_data.shards import stable_hash
 CHECKED = 32  # synthetic videos of each deciding label of which the distances are taken
 SCALED = 256  # real videos of each label whose nearest neighbours give its scale
 _QUERIES, _CANDIDATES = 512, 4
+_SCORES = 1 << 24  # of synthetic against real videos, at a time
 _BLOCK = 8192  # real videos compared at a time
 
 
@@ -45,9 +46,16 @@ def distances(
     to_base, to_neighbor = _squared(made, real[base]), _squared(made, real[neighbor])
     to_neighbor[neighbor < 0] = np.nan
     to_other = np.full(len(made), np.inf)
-    for each in np.unique(label).tolist():
-        rows = np.flatnonzero(label == each)
-        _, to_other[rows] = closest(made[rows], real, np.flatnonzero(deciding != each))
+    norms = np.einsum("ij,ij->i", real, real) if len(made) else np.zeros(0)
+    step, width = max(1, _SCORES // max(len(real), 1)), min(_CANDIDATES, len(real))
+    for at in range(0, len(made), step):  # one product for all labels, from which a video's own is left out
+        query = made[at : at + step]
+        score = norms - 2 * (query @ real.T)
+        score[label[at : at + step, None] == deciding] = np.inf
+        near = np.argpartition(score, width - 1, axis=1)[:, :width]
+        exact = _squared(query[:, None], real[near])
+        exact[np.isinf(np.take_along_axis(score, near, axis=1))] = np.inf
+        to_other[at : at + step] = exact.min(axis=1)
     return Distances(to_base, to_neighbor, to_other)
 
 
