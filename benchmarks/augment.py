@@ -25,6 +25,7 @@ import pyarrow as pa  # noqa: E402
 
 from beam_jobs import augment, inputs, runners, stats  # noqa: E402
 from yt8m_data import codec, sampling, shards, synth, tfrecord  # noqa: E402
+from yt8m_data.sampling.policies import FULL_RECORDS  # noqa: E402
 from yt8m_data.schema import Schema  # noqa: E402
 from yt8m_data.shards import atomic_write, expand  # noqa: E402
 from yt8m_data.statistics import distinct_labels  # noqa: E402
@@ -79,8 +80,8 @@ def beside_its_parts(source: inputs.Input, folder: str) -> None:
     ]:
         print(f"{name:<36}{time_[0]:>12.2f}{time_[1]:>9.2f}{1e6 * time_[0] / totals['read']:>14.1f}{time_[0] / parts[0]:>14.2f}")
     each = (whole[0] - beginning[0] - product[0]) / totals["read"]
-    full = beginning[0] + each * sampling.FULL_RECORDS + FULL_POOLS / (flops / product[0])
-    print(f"\nat this rate the full set, {sampling.FULL_RECORDS:,} records, takes {full / 60:.0f} minutes of one core")
+    full = beginning[0] + each * FULL_RECORDS + FULL_POOLS / (flops / product[0])
+    print(f"\nat this rate the full set, {FULL_RECORDS:,} records, takes {full / 60:.0f} minutes of one core")
 
 
 def planned(source: inputs.Input, folder: str, name: str) -> tuple[str, str, sampling.Plan]:

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from yt8m_data import sampling
 from yt8m_data.neighbors import Pool, search
+from yt8m_data.sampling.policies import FULL_RECORDS
 from yt8m_data.synthetic import label_shares
 
 SHARED = Path(os.environ.get("YT8M_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     counts, origin = read_counts(options.vocabulary)
-    plan = sampling.plan(counts, sampling.FULL_RECORDS, sampling.Settings())
+    plan = sampling.plan(counts, FULL_RECORDS, sampling.Settings())
     labels = np.flatnonzero(plan.regime == sampling.OVER)
     labels = labels[counts[labels] > 0]
     print(f"{len(labels):,} pools of {origin}, {options.threads} threads, vectors of {SIZE}; GFLOP/s per core, best of the rounds\n")
@@ -73,7 +74,7 @@ def read_counts(path: str) -> tuple[np.ndarray, str]:
             rows = list(csv.DictReader(stream))
         key = next(key for key in rows[0] if key.lower().endswith("count"))
         return np.array([int(row[key]) for row in rows]), os.path.basename(path)
-    return np.rint(label_shares(3862) * sampling.FULL_RECORDS).astype(np.int64), "a law like YouTube-8M's"
+    return np.rint(label_shares(3862) * FULL_RECORDS).astype(np.int64), "a law like YouTube-8M's"
 
 
 def draw(counts: np.ndarray, neighbors: np.ndarray) -> list[tuple[int, int]]:
