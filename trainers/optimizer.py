@@ -30,25 +30,23 @@ class Adam(keras.optimizers.Adam):
         given = [(grad, variable) for grad, variable in zip(grads, trainable_variables, strict=True) if grad is not None]
         replica = tf.distribute.get_replica_context()
         means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(grad) for grad, _ in given])
-        step = tf.cast(self.iterations + 1, tf.float32)
-        rate, powers = tf.cast(self.learning_rate, tf.float32), [tf.pow(beta, step) for beta in (self.beta_1, self.beta_2)]
+        step, rate = tf.cast(self.iterations + 1, tf.float32), tf.cast(self.learning_rate, tf.float32)
+        powers = {f"{name}_power": tf.pow(beta, step) for name, beta in (("beta1", self.beta_1), ("beta2", self.beta_2))}
+        scalars = {"lr": rate, **powers, "beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
         for mean, (_, variable) in zip(means, given, strict=True):
-            place = self._get_variable_index(variable)
+            place, dtype = self._get_variable_index(variable), variable.value.dtype
+            own = scalars if self.factors is None else {**scalars, "lr": rate * self.factors[place]}
             tf.raw_ops.ResourceApplyAdam(
-                **{name: of.value.handle for name, of in zip("mv", (self._momentums[place], self._velocities[place]), strict=True)},
                 var=variable.value.handle,
-                grad=clipped(mean, self.clipnorm) if self.clipnorm else mean,
-                lr=rate if self.factors is None else rate * self.factors[place],
-                beta1_power=powers[0],
-                beta2_power=powers[1],
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
+                m=self._momentums[place].value.handle,
+                v=self._velocities[place].value.handle,
+                grad=tf.cast(clipped(mean, self.clipnorm) if self.clipnorm else mean, dtype),
+                **{name: tf.cast(scalar, dtype) for name, scalar in own.items()},
             )
         if self.use_ema:
             momentum = self.ema_momentum * tf.cast(self.iterations > 0, tf.float32)  # the average begins as the first weights
             for average, variable in zip(self._model_variables_moving_average, self._trainable_variables, strict=True):
-                change = (1 - momentum) * (average - variable)
+                change = tf.cast(1 - momentum, average.dtype) * (average - variable)
                 tf.raw_ops.AssignSubVariableOp(resource=average.value.handle, value=change)
         self.iterations.assign_add(1)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainers import classes
+from trainers import classes, frame_runs
 from trainers.frames import draw
 from trainers.recipe import DataSchema, Frames
 from yt8m_data.schema import LABEL_WEIGHTS
@@ -41,6 +41,21 @@ def _parse_videos(data: DataSchema, records: tf.Tensor) -> Batch:
 
 
 def _parse_frames(data: DataSchema, frames: Frames, seed: int, records: tf.Tensor, repetitions: tf.Tensor) -> Batch:
+    usual, num_frames, columns = frame_runs.cut(records, data.features, frames.max_frames)
+
+    def cut() -> Batch:
+        context, counts, features = tf.io.parse_example(records, _context_keys(data)), num_frames, columns
+        if frames.sample != "all":
+            chosen = draw(frames, context[data.id_key], num_frames, seed, repetitions)
+            features = {name: tf.gather(column, chosen, batch_dims=1) for name, column in columns.items()}
+            counts = tf.fill(tf.shape(num_frames), frames.count)
+        return _batch(data, context, {**features, "num_frames": counts})
+
+    return tf.cond(usual, cut, lambda: _parse_strings(data, frames, seed, records, repetitions))
+
+
+def _parse_strings(data: DataSchema, frames: Frames, seed: int, records: tf.Tensor, repetitions: tf.Tensor) -> Batch:
+    """The slow way, for records laid out in any legal way, videos without frames, and bad records, of which it says what is wrong."""
     lists = {name: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True) for name in data.features}
     context, encoded, counts = tf.io.parse_sequence_example(records, _context_keys(data), lists)
     ids = context[data.id_key]
