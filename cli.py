@@ -362,13 +362,35 @@ def describe(recipe: str, overrides: Sequence[str]) -> None:
 @click.option("--train", multiple=True, required=True, help="Pattern of the shards to train on; repeatable.")
 @click.option("--eval", "evaluation", multiple=True, required=True, help="Pattern of the shards to evaluate on; repeatable.")
 @click.option("--out", type=click.Path(), required=True, help="Run folder; the same command resumes an unfinished one.")
+@click.option("--time-limit", type=float, metavar="MINUTES", help="Stop then, with a checkpoint and exit status 3.")
+@click.option(
+    "--strategy",
+    default="one",
+    show_default=True,
+    help="one; mirrored: all GPUs of this machine; multi_worker: the processes that TF_CONFIG lists, each started with this command.",
+)
 @_SET
-def fit(recipe: str, train: Sequence[str], evaluation: Sequence[str], out: str, overrides: Sequence[str]) -> None:
+@click.pass_context
+def fit(
+    ctx: click.Context,
+    recipe: str,
+    train: Sequence[str],
+    evaluation: Sequence[str],
+    out: str,
+    time_limit: float | None,
+    strategy: str,
+    overrides: Sequence[str],
+) -> None:
     """Train RECIPE (a name, or a YAML file) and evaluate it."""
     with _hushed():
         from trainers import fit as job
 
-    click.echo(json.dumps(job.fit(recipe, train, evaluation, out, overrides), indent=2))
+    seconds = None if time_limit is None else time_limit * 60
+    metrics = job.fit(recipe, train, evaluation, out, overrides, seconds, strategy)
+    if metrics:
+        click.echo(json.dumps(metrics, indent=2))
+    elif seconds is not None:
+        ctx.exit(3)
 
 
 _REPEAT = click.option(
@@ -389,6 +411,19 @@ def evaluate(folder: str, data: Sequence[str], **options: Any) -> None:
         from trainers import evaluate as job
 
     click.echo(json.dumps(job.evaluate(folder, data, **options), indent=2))
+
+
+@yt8m_train.command()
+@click.argument("patterns", nargs=-1, required=True)
+@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--frames", type=click.IntRange(1), help="Frames drawn of each video.  [default: all]")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="How long to read.")
+def bench_input(patterns: Sequence[str], **options: Any) -> None:
+    """Read shards as fit does, without a model, and print records and megabytes a second, and their share of the disk's rate, as JSON."""
+    with _hushed():
+        from trainers import bench_input as job
+
+    click.echo(json.dumps(job.bench_input(patterns, **options), indent=2))
 
 
 @yt8m_train.command("compare")

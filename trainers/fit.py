@@ -1,8 +1,9 @@
 """Train a recipe on shards into a run folder that a later call takes up where it stopped."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +14,57 @@ import tensorflow as tf
 from trainers import distill, run
 from trainers.evaluate import score
 from trainers.inputs import Batch, count_labels, each, layout, layout_for, training_batches
-from trainers.log import Log
 from trainers.model import Assembly, assemble, multi_hot
+from trainers.optimizer import adam, averaged_weights
 from trainers.recipe import Training, load
+from trainers.recorder import Recorder
+from trainers.replicas import Replicas
 from yt8m_data.errors import DataError
 from yt8m_data.shards import expand, write_json
 
 LOG_EVERY = 10  # steps
 
 
-def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def fit(
+    recipe: str,
+    train: Sequence[str],
+    eval: Sequence[str],
+    out: str,
+    overrides: Sequence[str] = (),
+    time_limit: float | None = None,
+    strategy: str = "one",
+) -> dict[str, Any] | None:
     """Train, evaluate, and leave a run folder.
 
-    The folder gets recipe.yaml (resolved), train_set.json, checkpoints, metrics.csv, TensorBoard events, model.keras and metrics.json.
-    Where it holds an unfinished run of the same recipe and files, that run goes on with the step and the batch that were next.
+    The folder gets recipe.yaml (resolved), train_set.json, checkpoints, metrics.csv, TensorBoard events, model.keras and metrics.json, and
+    `best` where the best model is kept. Where it holds an unfinished run of the same recipe and files, that run goes on with the step and
+    the batch that were next.
 
     Args:
       recipe: name of a recipe that comes with the package, or the path of a YAML file.
       train, eval: patterns of labelled shards, video- or frame-level as the recipe takes them.
       out: the run folder.
       overrides: `key=value` over the recipe, the key dotted.
+      time_limit: seconds after which to leave a checkpoint and stop.
+      strategy: see `trainers.replicas.Replicas`.
 
     Returns:
-      The metrics of the evaluation set, as in metrics.json.
+      The metrics of the evaluation set, as in metrics.json; None where the time was up before the end, and from a worker that is not the
+      chief.
 
     Raises:
       DataError: a wrong recipe, folder or data set, or a loss that is not finite.
     """
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    replicas = Replicas(strategy)
     settings, folder = load(recipe, overrides), Path(out)
     files, eval_files = expand(train), expand(eval)
     data = layout(files, settings.num_classes, settings.classes)
     eval_data = layout_for(data, eval_files)
     settings = settings.model_copy(update={"data": data})
     training = settings.training
+    if training.batch_size % replicas.count:
+        raise DataError(f"training.batch_size is {training.batch_size}, but there are {replicas.count} replicas: set it to a multiple")
 
     begun = run.take_up(folder, settings, files)
     train_set = begun or run.TrainSet(files, *count_labels(files, data))
@@ -54,41 +73,54 @@ def fit(recipe: str, train: Sequence[str], eval: Sequence[str], out: str, overri
     teacher = distill.teacher(training.distill, data, train_set) if training.distill else None
     total_steps = training.total_steps(train_set.num_records)
     keras.utils.set_random_seed(training.seed)
-    assembly = assemble(settings, data, train_set)
-    if training.initial_run:
-        run.start_from(training.initial_run, assembly.model)
-    if not begun:
+    with replicas.scope():
+        assembly = assemble(settings, data, train_set)
+        if training.initial_run:
+            run.start_from(training.initial_run, assembly.model)
+        optimizer = adam(training)
+        checkpoint = checkpoint_of(assembly, optimizer)
+    replicas.any(False)  # all have seen whether the folder was empty
+    if replicas.chief and not begun:
         run.begin(folder, settings, train_set)
-
-    optimizer = adam(training)
-    checkpoint = checkpoint_of(assembly, optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
     manager.restore_or_initialize()
     first_step = int(optimizer.iterations.numpy())
 
-    def evaluated(log: Log, step: int) -> dict[str, Any]:
+    def evaluate() -> dict[str, Any]:
         with averaged_weights(optimizer, assembly.trainee):
-            metrics = score(assembly.model, eval_files, eval_data, np.array(train_set.label_counts), settings.frames, training.seed)
-        log.evaluation(step, metrics)
-        return metrics
+            return score(assembly.model, eval_files, eval_data, np.array(train_set.label_counts), settings.frames, training.seed)
 
-    due = {total_steps, *range(training.eval_every or total_steps, total_steps, training.eval_every or total_steps)}
-    batches = training_batches(
-        files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step, settings.frames
-    )
-    if teacher:
-        batches = distill.join(batches, teacher)
-    with Log(folder, first_step, total_steps, training.batch_size) as log:
-        if first_step in due:  # killed between the checkpoint and the evaluation
-            metrics = evaluated(log, first_step)
-        for step, loss in steps(batches, train_step(assembly, optimizer, data.num_classes), first_step, total_steps, training):
-            log.train(step, loss)
-            if step % training.checkpoint_every == 0 or step == total_steps:
-                manager.save(checkpoint_number=step)
-            if step in due:
-                metrics = evaluated(log, step)
-    with averaged_weights(optimizer, assembly.trainee):
-        run.save_model(folder, assembly.model)
+    def keep(metrics: dict[str, Any]) -> None:
+        if training.keep == "best":
+            with averaged_weights(optimizer, assembly.trainee):
+                run.keep_best(folder, assembly.model, metrics)
+
+    def batches(parts: range, of: int) -> tf.data.Dataset:
+        found = training_batches(
+            files, data, train_set.num_records, training.batch_size, training.seed, training.shuffle_buffer, first_step, settings.frames,
+            parts, of,
+        )  # fmt: skip
+        found = distill.join(found, teacher) if teacher else found
+        return found.map(lambda batch: {key: value for key, value in batch.items() if key != "id"})  # strings, which XLA has not
+
+    step_on = replicas.step(train_step(assembly, optimizer, data.num_classes, training.jit))
+    recorder = Recorder(folder, training, first_step, total_steps, manager, evaluate, keep, deadline) if replicas.chief else None
+    with recorder or nullcontext():
+        if not replicas.any(recorder is not None and recorder.begin()):
+            for step, loss in steps(replicas.batches(batches), step_on, first_step, total_steps, training):
+                if replicas.any(recorder is not None and recorder.after(step, loss)):
+                    break
+        if recorder is None:
+            return None
+        if recorder.unfinished:
+            recorder.log.tell(f"the time is up after step {step} of {total_steps}: the same command goes on")
+            return None
+    metrics = recorder.metrics
+    if training.keep == "best":
+        metrics = run.take_best(folder)
+    else:
+        with averaged_weights(optimizer, assembly.trainee):
+            run.save_model(folder, assembly.model)
     write_json(folder / run.METRICS, metrics)
     return metrics
 
@@ -99,21 +131,13 @@ def checkpoint_of(assembly: Assembly, optimizer: keras.optimizers.Optimizer) -> 
     return tf.train.Checkpoint(weights={str(place): variable for place, variable in enumerate(assembly.variables)}, optimizer=optimizer)
 
 
-def adam(training: Training) -> keras.optimizers.Optimizer:
-    """Adam as TF1's, with the rate's staircase counted in examples, per-variable clipping, and an average of the weights."""
-    rate: Any = training.learning_rate
-    if training.decay < 1:
-        decay_steps = max(1, training.decay_examples // training.batch_size)
-        rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps, training.decay, staircase=True)
-    average = {"use_ema": True, "ema_momentum": training.ema} if training.ema else {}
-    return keras.optimizers.Adam(rate, epsilon=1e-8, clipnorm=training.clipnorm, **average)
-
-
-def train_step(assembly: Assembly, optimizer: keras.optimizers.Optimizer, num_classes: int) -> Callable[[Batch], tf.Tensor]:
-    """One step on a batch: returns the loss of the predictions before it, without the penalties."""
+def train_step(
+    assembly: Assembly, optimizer: keras.optimizers.Optimizer, num_classes: int, jit: bool = False
+) -> Callable[[Batch], tf.Tensor]:
+    """One step on a batch: returns the loss of the predictions before it, without the penalties. With `jit` XLA compiles it."""
     variables = assembly.trainee.trainable_variables
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, jit_compile=jit or None)
     def step(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss, total = assembly.losses(batch["features"], multi_hot(batch["labels"], num_classes), batch.get("teacher"))
@@ -124,7 +148,7 @@ def train_step(assembly: Assembly, optimizer: keras.optimizers.Optimizer, num_cl
 
 
 def steps(
-    batches: tf.data.Dataset, step_on: Callable[[Batch], tf.Tensor], first_step: int, total_steps: int, training: Training
+    batches: Iterable[Any], step_on: Callable[[Any], tf.Tensor], first_step: int, total_steps: int, training: Training
 ) -> Iterator[tuple[int, float]]:
     """Train, and after every step that is to be logged, saved or evaluated give its number and the mean loss since the last one.
 
@@ -141,18 +165,3 @@ def steps(
                 raise DataError(f"the loss at step {step} is {loss}: set training.learning_rate lower, or training.clipnorm=1")
             losses = []
             yield step, loss
-
-
-@contextlib.contextmanager
-def averaged_weights(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> Iterator[None]:
-    """Put the averaged weights, where the optimiser keeps them, into the model, and take them out again."""
-    if not optimizer.use_ema:
-        yield
-        return
-    kept = [variable.numpy() for variable in model.trainable_variables]
-    optimizer.finalize_variable_values(model.trainable_variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(model.trainable_variables, kept, strict=True):
-            variable.assign(value)

@@ -67,8 +67,17 @@ class Log:
         values = {key: metrics[key] for key in _COLUMNS if key in metrics}
         self._write(step, "eval", values)
         figures = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
-        self._console.print(f"step {step}: {figures}", highlight=False, soft_wrap=True)
+        self.tell(f"step {step}: {figures}")
         self._last = time.monotonic()
+
+    def gaps(self) -> dict[int, float]:
+        """GAP of each evaluation so far, by its step."""
+        with self._path.open(newline="") as stream:
+            return {int(row["step"]): float(row["gap"]) for row in csv.DictReader(stream) if row["split"] == "eval"}
+
+    def tell(self, sentence: str) -> None:
+        """Print a sentence on stderr."""
+        self._console.print(sentence, highlight=False, soft_wrap=True)
 
     def _write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         with self._path.open("a", newline="") as stream:

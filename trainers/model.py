@@ -195,7 +195,6 @@ def _prepare(layers: list[keras.layers.Layer], recipe: Recipe, train_set: TrainS
 def multi_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
     """Class numbers [B, L] int32, padded with -1, as [B, C] float32 of 0 and 1; made on the device, where they are 24 bytes a video."""
     rows = tf.broadcast_to(tf.range(tf.shape(labels)[0])[:, None], tf.shape(labels))
-    real = labels >= 0
-    places = tf.stack([tf.boolean_mask(rows, real), tf.boolean_mask(labels, real)], axis=1)
-    shape = tf.stack([tf.shape(labels)[0], num_classes])
-    return tf.minimum(tf.scatter_nd(places, tf.ones(tf.shape(places)[:1]), shape), 1.0)
+    places = tf.stack([rows, tf.where(labels < 0, num_classes, labels)], axis=2)  # padding into a column that is cut off
+    shape = tf.stack([tf.shape(labels)[0], num_classes + 1])
+    return tf.minimum(tf.scatter_nd(places, tf.ones(tf.shape(labels)), shape), 1.0)[:, :num_classes]

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainers import classes
+from trainers import classes, frame_runs
 from trainers.frames import draw
 from trainers.recipe import DataSchema, Frames
 
@@ -14,6 +14,7 @@ from trainers.recipe import DataSchema, Frames
 # nothing.
 Batch = dict[str, Any]
 
+_LABELS = 8  # the width of padded labels is a multiple of it, so that batches have few shapes, for each of which XLA compiles a step anew
 _FEW = 64  # frames: so many strings are drawn faster before they are decoded, more of them faster after
 
 
@@ -29,7 +30,7 @@ def parser(data: DataSchema, frames: Frames, seed: int) -> Callable[[tf.Tensor, 
 
 def labels_of(data: DataSchema, records: tf.Tensor) -> tf.RaggedTensor:
     """Labels [B, (L)] int64 of serialized records of either kind: a SequenceExample's context is the field of an Example's features."""
-    return _relabelled(data, tf.io.parse_example(records, {data.labels_key: tf.io.RaggedFeature(tf.int64)}))
+    return relabelled(data, tf.io.parse_example(records, {data.labels_key: tf.io.RaggedFeature(tf.int64)})[data.labels_key])
 
 
 def _parse_videos(data: DataSchema, records: tf.Tensor) -> Batch:
@@ -39,6 +40,21 @@ def _parse_videos(data: DataSchema, records: tf.Tensor) -> Batch:
 
 
 def _parse_frames(data: DataSchema, frames: Frames, seed: int, records: tf.Tensor, repetitions: tf.Tensor) -> Batch:
+    usual, num_frames, columns = frame_runs.cut(records, data.features, frames.max_frames)
+
+    def cut() -> Batch:
+        context, counts, features = tf.io.parse_example(records, _context_keys(data)), num_frames, columns
+        if frames.sample != "all":
+            chosen = draw(frames, context[data.id_key], num_frames, seed, repetitions)
+            features = {name: tf.gather(column, chosen, batch_dims=1) for name, column in columns.items()}
+            counts = tf.fill(tf.shape(num_frames), frames.count)
+        return _batch(data, context, {**features, "num_frames": counts})
+
+    return tf.cond(usual, cut, lambda: _parse_strings(data, frames, seed, records, repetitions))
+
+
+def _parse_strings(data: DataSchema, frames: Frames, seed: int, records: tf.Tensor, repetitions: tf.Tensor) -> Batch:
+    """The slow way, for records laid out in any legal way, videos without frames, and bad records, of which it says what is wrong."""
     lists = {name: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True) for name in data.features}
     context, encoded, counts = tf.io.parse_sequence_example(records, _context_keys(data), lists)
     ids = context[data.id_key]
@@ -78,12 +94,14 @@ def _context_keys(data: DataSchema) -> dict[str, Any]:
 
 
 def _batch(data: DataSchema, context: dict[str, Any], features: dict[str, tf.Tensor]) -> Batch:
-    labels = tf.cast(_relabelled(data, context).to_tensor(-1), tf.int32)
+    labels = relabelled(data, context[data.labels_key])
+    width = -(-labels.bounding_shape(axis=1) // _LABELS) * _LABELS
+    labels = tf.cast(labels.to_tensor(-1, shape=tf.stack([labels.nrows(), width])), tf.int32)
     return {"id": context[data.id_key], "labels": labels, "features": features}
 
 
-def _relabelled(data: DataSchema, context: dict[str, Any]) -> tf.RaggedTensor:
-    labels = context[data.labels_key]
+def relabelled(data: DataSchema, labels: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Labels [B, (L)] int64 of records, as the layout's classes."""
     return labels if data.classes is None else classes.rows(labels, data.classes)
 
 

@@ -70,13 +70,17 @@ class Training(_Section):
     learning_rate: float = Field(1e-3, gt=0)
     decay: float = Field(1.0, gt=0, le=1)  # the rate is multiplied by this every decay_examples, as a staircase
     decay_examples: int = Field(4_000_000, gt=0)
+    warmup_steps: int = Field(0, ge=0)  # over which the rate rises in a line
     clipnorm: float | None = Field(None, gt=0)  # of each variable's gradient, never of them all
     ema: float | None = Field(None, gt=0, lt=1)  # momentum of the average of the weights that is evaluated and saved
     shuffle_buffer: int | None = Field(None, gt=0)  # records, as serialized bytes; null is 32,768 of video level, 1,024 of frame level
     checkpoint_every: int = Field(500, gt=0)  # steps
     keep_checkpoints: int = Field(2, gt=0)  # the last ones; `average` takes the mean of their weights
     eval_every: int | None = Field(None, gt=0)  # steps; null evaluates at the end only
+    patience: int | None = Field(None, gt=0)  # evaluations past the best GAP after which training stops; null trains to the end
+    keep: Literal["last", "best"] = "last"  # the model that is saved; of several that are to be averaged, those a little past the best
     seed: int = Field(0, ge=0)
+    jit: bool = False  # compile the step with XLA: pays on GPUs
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed: products in bfloat16; weights, probabilities and loss in float32
     initial_run: str | None = None  # folder of a finished run of the same layers, whose weights training begins with
     distill: Distill | None = None
@@ -85,6 +89,12 @@ class Training(_Section):
     def _one_length(self) -> "Training":
         if self.epochs is None and self.steps is None:
             raise ValueError("give training.epochs or training.steps")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations(self) -> "Training":
+        if self.eval_every is None and (self.patience is not None or self.keep == "best"):
+            raise ValueError("training.patience and keep: best choose among evaluations: set training.eval_every")
         return self
 
     def total_steps(self, num_records: int) -> int:

@@ -1,9 +1,10 @@
 """The run folder: what `fit` leaves, and all that `evaluate` and `predict` need."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from trainers.recipe import Recipe, load
 from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, read_json, write_json
 
-RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE = (
+RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE, BEST = (
     "recipe.yaml",
     "train_set.json",
     "model.keras",
@@ -24,6 +25,7 @@ RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE = (
     "checkpoints",
     "events",
     "average.json",
+    "best",
 )
 
 
@@ -116,6 +118,20 @@ def begin(folder: Path, recipe: Recipe, train_set: TrainSet) -> None:
     with atomic_write(folder / RECIPE) as stream:
         stream.write(recipe.dump().encode())
     write_json(folder / TRAIN_SET, train_set._asdict())
+
+
+def keep_best(folder: Path, model: keras.Model, metrics: Mapping[str, Any]) -> None:
+    """Put a model and its metrics aside, in place of those that were there."""
+    (folder / BEST).mkdir(exist_ok=True)
+    save_model(folder / BEST, model)
+    write_json(folder / BEST / METRICS, metrics)
+
+
+def take_best(folder: Path) -> dict[str, Any]:
+    """Make the model that was put aside the run's model; gives its metrics."""
+    with (folder / BEST / MODEL).open("rb") as kept, atomic_write(folder / MODEL) as stream:
+        shutil.copyfileobj(kept, stream)
+    return read_json(folder / BEST / METRICS)
 
 
 def save_model(folder: Path, model: keras.Model) -> None:

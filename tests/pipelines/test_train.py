@@ -39,6 +39,32 @@ def test_evaluate_repeats_the_metrics_from_the_folder_alone(run, command):
     assert again == json.loads(result.out)
 
 
+def test_evaluate_writes_tables_and_compare_tells_of_chance(run, command, tmp_path):
+    folder, result = run
+    held_out, gap = ["--data", folder / "held-out" / "*.tfrecord"], json.loads(result.out)["gap"]
+    tables = ["--per-class", tmp_path / "classes.csv", "--reliability", tmp_path / "curve.csv"]
+    assert json.loads(command("yt8m-train", "evaluate", folder / "moe", *held_out, *tables).out)["calibration_error"] < 1
+    assert len((tmp_path / "classes.csv").read_text().splitlines()) == 41
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 16
+    told = json.loads(command("yt8m-train", "compare", folder / "moe", folder / "moe", *held_out, "--resamples", 20).out)
+    assert told["gap"] == {"a": pytest.approx(gap), "b": pytest.approx(gap), "difference": 0, "low": 0, "high": 0, "p": 1}
+
+
+def test_a_fit_whose_time_is_up_ends_with_status_3_and_goes_on(run, augmented, command, tmp_path):
+    folder, _ = run
+    data = ["--train", augmented / "*.tfrecord", "--eval", folder / "held-out" / "*.tfrecord", "--out", tmp_path / "run"]
+    settings = ["--set", "training.steps=20"]
+    stopped = command("yt8m-train", "fit", "logistic", *data, *settings, "--time-limit", 0, status=3)
+    assert stopped.out == ""
+    assert "the time is up after step 10 of 20: the same command goes on" in stopped.err
+    assert json.loads(command("yt8m-train", "fit", "logistic", *data, *settings).out)["num_examples"] == 300
+
+
+def test_bench_input_prints_rates(made, command):
+    told = json.loads(command("yt8m-train", "bench-input", made / "*.tfrecord", "--seconds", 0.2, "--batch-size", 32).out)
+    assert told["records_per_second"] > 0 < told["share_of_disk"]
+
+
 def test_predict_writes_the_competition_csv(run, command):
     folder, _ = run
     command("yt8m-train", "predict", folder / "moe", "--data", folder / "held-out" / "*.tfrecord", "--out", folder / "p.csv", "--top-k", 5)

@@ -16,7 +16,9 @@ from trainers.evaluate import evaluate, score
 from trainers.fit import adam, averaged_weights, fit
 from trainers.inputs import layout
 from trainers.metrics import Metrics
+from trainers.optimizer import Rate
 from trainers.recipe import Training, load
+from trainers.recorder import best_step
 from trainers.run import load_run
 from yt8m_data.errors import DataError
 from yt8m_data.shards import expand
@@ -206,6 +208,8 @@ def test_other_recipes_files_and_folders_are_refused(finished, made, tmp_path):
         ({"train": ["nowhere*"]}, "no file matches 'nowhere"),
         ({"train": "unlabelled"}, "there are no labels in"),
         ({"eval": "unlabelled"}, "there are no labels in"),
+        ({"overrides": ["training.patience=2"]}, "training.patience and keep: best choose among evaluations: set training.eval_every"),
+        ({"strategy": "two"}, "unknown strategy 'two': choose one of one, mirrored, multi_worker"),
         ({"overrides": ["num_classes=20"]}, "label 2[0-9] is beyond the 20 classes"),
         ({"overrides": ["head.depth=2"]}, "head 'moe' has no option 'depth'"),
         ({"recipe": "mow"}, "no recipe 'mow'"),
@@ -217,7 +221,14 @@ def test_wrong_use_leaves_no_folder(changes, message, made, tmp_path):
         given[key] = [made.unlabelled] if given[key] == "unlabelled" else given[key]
     given["overrides"] = [*made.overrides, "training.steps=1", *given["overrides"]]
     with pytest.raises(DataError, match=message):
-        fit(given["recipe"], given["train"], given["eval"], str(tmp_path / "run"), given["overrides"])
+        fit(
+            given["recipe"],
+            given["train"],
+            given["eval"],
+            str(tmp_path / "run"),
+            given["overrides"],
+            strategy=given.get("strategy", "one"),
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -240,6 +251,59 @@ def test_adam_equals_its_definition_with_staircase_and_clipping():
         rate = 0.1 * 0.5 ** ((t - 1) * 10 // 20)
         expected -= rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         np.testing.assert_allclose(variable.numpy(), expected, rtol=2e-3)
+
+
+def test_the_rate_rises_in_a_line_and_falls_in_stairs():
+    rate = Rate(Training(steps=1, batch_size=10, learning_rate=0.8, warmup_steps=4, decay=0.5, decay_examples=60))
+    assert [float(rate(step)) for step in range(13)] == pytest.approx([0.2, 0.4, 0.6, *[0.8] * 3, *[0.4] * 6, 0.2])
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_stops_a_little_past_the_best(keep, made, tmp_path, capsys):
+    """The rate is far too large, so that GAP falls soon; which step is the best is read off the log."""
+    settings = [*made.overrides, "training.learning_rate=3", "training.eval_every=5", "training.patience=3", f"training.keep={keep}"]
+    metrics = fit("moe", [made.train], [made.eval], str(tmp_path / "run"), settings)
+    gaps = {int(row["step"]): float(row["gap"]) for row in rows(tmp_path / "run") if row["split"] == "eval"}
+    best = max(gaps, key=gaps.get)
+    assert sorted(gaps) == list(range(5, best + 20, 5))
+    assert max(gaps) < 60
+    assert metrics["gap"] == gaps[best if keep == "best" else max(gaps)]
+    assert evaluate(str(tmp_path / "run"), [made.eval]) == metrics
+    assert f"is that of step {best}, gap {gaps[best]:.4f}; kept is step {best if keep == 'best' else max(gaps)}" in capsys.readouterr().err
+    before = rows(tmp_path / "run")
+    assert fit("moe", [made.train], [made.eval], str(tmp_path / "run"), settings) == metrics  # given again it trains no further
+    assert rows(tmp_path / "run") == before
+
+
+def test_the_best_of_equals_is_the_first():
+    assert best_step({5: 0.3, 10: 0.5, 15: 0.5, 20: 0.4}) == 10
+
+
+def test_a_run_whose_time_is_up_goes_on(finished, made, tmp_path, capsys):
+    folder, metrics = finished
+    settings = [*made.overrides, "training.checkpoint_every=25", "training.eval_every=30"]
+    arguments = ("moe", [made.train], [made.eval], str(tmp_path / "run"), settings)
+    for step in (10, 20, 25, 30, 40, 50):
+        assert fit(*arguments, time_limit=0) is None
+        assert f"the time is up after step {step} of 60: the same command goes on" in capsys.readouterr().err
+        assert not (tmp_path / "run" / "model.keras").exists()
+    assert fit(*arguments, time_limit=0) == metrics
+    assert rows(tmp_path / "run") == rows(folder)
+    for one, other in zip(weights(tmp_path / "run"), weights(folder), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_compiled_step_is_the_same_step(made, made_frames, tmp_path):
+    for kind, data in (("video", made), ("frame", made_frames)):
+        settings = [*data.overrides, "training.steps=3", *(["pooling={name: average}"] if kind == "frame" else [])]
+        plain, compiled = (tmp_path / f"{kind}{jit}" for jit in ("false", "true"))
+        for folder in (plain, compiled):
+            jit = folder.name.removeprefix(kind)
+            fit(
+                "moe", [data.train], [data.eval], str(folder), [*settings, f"training.jit={jit}", "training.ema=0.5", "training.clipnorm=1"]
+            )
+        for one, other in zip(weights(compiled), weights(plain), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-4)
 
 
 def test_averaged_weights_go_in_and_out():

@@ -1,0 +1,113 @@
+"""The train step of two recipes against the bare matrix products within it: which share of TensorFlow's own rate is left.
+
+The products are those of the step's graph, forward and backward, each run alone at the same shapes and transposed alike. The rate of the
+step is their floating-point operations over its whole time, with softmax, loss, penalties, clipping and Adam. Batches are random, and lie
+in memory.
+
+    python benchmarks/step.py [--recipe moe16 ...] [--precision float32] [--jit] [--set KEY=VALUE]
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.describe import published_layout
+from trainers.fit import adam, train_step
+from trainers.inputs import Batch
+from trainers.model import assemble
+from trainers.recipe import DataSchema, Recipe, load
+from trainers.run import TrainSet
+
+LABELS = 3  # of a video
+PRODUCTS = {"MatMul": ("transpose_a", "transpose_b"), "BatchMatMulV2": ("adj_x", "adj_y")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--recipe", nargs="*", default=["moe16", "gated_netvlad"])
+    parser.add_argument("--precision", nargs="*", default=["float32"])
+    parser.add_argument("--jit", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    arguments = parser.parse_args()
+    print("recipe           precision       examples/s   step s   products s   GFLOP/s   bare GFLOP/s   share")
+    for name in arguments.recipe:
+        for precision in arguments.precision:
+            settings = [f"training.precision={precision}", f"training.jit={str(arguments.jit).lower()}", *arguments.overrides]
+            measure(load(name, settings), arguments.rounds)
+
+
+def measure(recipe: Recipe, rounds: int) -> None:
+    data = published_layout(recipe)
+    assembly = assemble(recipe, data, TrainSet([], 1_000_000, [3000] * data.num_classes))
+    optimizer = adam(recipe.training)
+    optimizer.build(assembly.trainee.trainable_variables)
+    step, batch = train_step(assembly, optimizer, data.num_classes, recipe.training.jit), random_batch(recipe, data)
+    products, whole = products_of(step, batch), median_seconds(partial(step, batch), rounds)
+    del assembly, optimizer, step  # gated NetVLAD has 5 GB of weights and moments
+    bare = sum(count * median_seconds(bare_product(product), rounds) for product, count in products.items())
+    work = sum(count * operations(product) for product, count in products.items()) / 1e9
+    size = recipe.training.batch_size
+    print(
+        f"{recipe.name:16} {recipe.training.precision:14} {size / whole:11.1f} {whole:8.3f} {bare:12.3f} {work / whole:9.0f} "
+        f"{work / bare:14.0f} {bare / whole:7.2f}",
+        flush=True,
+    )
+
+
+def random_batch(recipe: Recipe, data: DataSchema) -> Batch:
+    rng, size = np.random.default_rng(0), recipe.training.batch_size
+    if data.kind == "video":
+        features = {name: tf.constant(rng.normal(size=(size, width)), tf.float32) for name, width in data.features.items()}
+    else:
+        frames = recipe.frames.count or recipe.frames.max_frames
+        features = {name: tf.constant(rng.integers(0, 256, (size, frames, width)), tf.uint8) for name, width in data.features.items()}
+        features["num_frames"] = tf.fill([size], frames)
+    return {"features": features, "labels": tf.constant(rng.integers(0, data.num_classes, (size, LABELS)), tf.int32)}
+
+
+def products_of(step: Callable, batch: Batch) -> dict[tuple, int]:
+    """Shapes, transpositions and type of every matrix product of the step, with how often it comes."""
+    found: dict[tuple, int] = {}
+    for operation in step.get_concrete_function(batch).graph.get_operations():
+        if operation.type in PRODUCTS:
+            flags = tuple(operation.get_attr(name) for name in PRODUCTS[operation.type])
+            product = (*(tuple(tensor.shape) for tensor in operation.inputs), *flags, operation.inputs[0].dtype)
+            found[product] = found.get(product, 0) + 1
+    return found
+
+
+def bare_product(product: tuple) -> Callable[[], tf.Tensor]:
+    left, right, transpose_left, transpose_right, dtype = product
+    a, b = (tf.cast(tf.random.stateless_normal(shape, [1, 2]), dtype) for shape in (left, right))
+    multiply = tf.function(lambda a, b: tf.matmul(a, b, transpose_left, transpose_right))
+    return lambda: multiply(a, b)
+
+
+def operations(product: tuple) -> int:
+    left, right, _, transpose_right, _ = product
+    columns = right[-2 if transpose_right else -1]
+    return 2 * int(np.prod(left)) * columns
+
+
+def median_seconds(call: Callable[[], tf.Tensor], rounds: int) -> float:
+    for _ in range(2):
+        call()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        tf.reshape(call(), [-1])[0].numpy()  # waits for the result
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()
