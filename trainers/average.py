@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import run
-from trainers.fit import adam, averaged_weights, checkpoint_of
+from trainers.fit import checkpoint_of
 from trainers.inputs import each, training_batches
 from trainers.model import Assembly, assemble
+from trainers.optimizer import adam, averaged_weights
 from trainers.recipe import Recipe
 from yt8m_data.errors import DataError
 from yt8m_data.shards import expand, write_json
