@@ -13,7 +13,6 @@ import tensorflow as tf
 from keras import ops
 
 from trainers.options import within
-from yt8m_data import deltas
 from yt8m_data.errors import DataError
 
 
@@ -74,6 +73,8 @@ def joined(file: str, sizes: Mapping[str, int]) -> np.ndarray:
     Raises:
       DataError: there is no such file, or it holds other features.
     """
+    from yt8m_data import deltas  # here, since it brings FAISS, which training does without
+
     found = deltas.read(file).vectors
     if {name: values.shape[1] for name, values in found.items()} != dict(sizes):
         held = {name: values.shape[1] for name, values in found.items()}
