@@ -4,7 +4,6 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -16,7 +15,7 @@ from beam_jobs.group import GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import READING, ReadShards
-from yt8m_data import deltas, shards
+from yt8m_data import deltas, shards, storage
 from yt8m_data.errors import DataError
 from yt8m_data.sampling import FULL_RECORDS, FULL_THRESHOLD
 from yt8m_data.schema import Schema
@@ -60,13 +59,13 @@ def run(
         "seed": seed,
         "records": records,
         "schema": asdict(source.schema),
-        "inputs": [{"path": path, "bytes": os.path.getsize(path)} for path in source.files],
+        "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
     }
     shards.write_json(folder / shards.MANIFEST, manifest)
     return manifest
 
 
-def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, folder: Path) -> pa.RecordBatch:
+def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, folder: storage.OnePath) -> pa.RecordBatch:
     """Collect the deltas of a selection, those that `deltas.select` would of all videos; `folder` holds what is spilled meanwhile.
 
     Raises:
@@ -81,7 +80,7 @@ def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, 
         made = grouped | "Pairs" >> beam.ParDo(_Pairs(selection, schema, threads)) | "Gather" >> beam.combiners.ToList()
         return made | "Add what was read" >> beam.Map(_with_records, beam.pvalue.AsList(read[READING]))
 
-    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=folder) as spill:
+    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=storage.disk_for(folder)) as spill:
         made, _ = runners.run(engine, "deltas", source.bytes, source.estimated_records, build, lambda result: result[1])
     return deltas.gather(made, schema)
 

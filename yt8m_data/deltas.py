@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from yt8m_data import storage
 from yt8m_data.errors import DataError
 from yt8m_data.neighbors import nearest
 from yt8m_data.schema import Schema
@@ -169,13 +170,14 @@ def write(path: str, deltas: pa.RecordBatch) -> None:
 
 
 def read(path: str) -> Deltas:
-    """Read what `write` wrote; the vectors point into the file, which is mapped.
+    """Read what `write` wrote; the vectors point into the file, which is mapped where it is on a disk.
 
     Raises:
       DataError: there is no such file, or it holds something else.
     """
     try:
-        table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+        file = storage.to_path(path).read_bytes() if storage.is_remote(path) else pa.memory_map(path)
+        table = pa.ipc.open_file(file).read_all()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}: make it with `yt8m-data deltas`") from None
     except pa.ArrowInvalid:
