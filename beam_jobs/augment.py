@@ -106,8 +106,7 @@ def run(
     bank = collect_bank(source, plan, engine, folder)
 
     packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
-    disk = None if storage.is_remote(folder) else output.folder
-    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=disk) as spill:
+    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=storage.disk_for(folder)) as spill:
         done = _run_pipeline(source, plan, packed, layout, output, engine, spill, bank, holdout)
     entries, statistics, books, bad, forecast, near = done
     source.check_bad(bad, books.get("read", 0))
@@ -218,7 +217,7 @@ def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, fol
 def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
     """Choose the number of shards and partitions, and check that the output fits on the disk, once spilled and once written."""
     size = int(source.bytes * max(plan.growth(), 1.0))
-    disk = tempfile.gettempdir() if storage.is_remote(output.folder) else output.folder
+    disk = storage.disk_for(output.folder)
     needed, free = 2 * (size + source.bytes), shutil.disk_usage(disk).free
     if needed > free:
         space = f"up to {needed / 1e9:,.1f} GB, and {disk} has {free / 1e9:,.1f} GB free"

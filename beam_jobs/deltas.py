@@ -66,8 +66,7 @@ def run(
 
 
 def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, folder: storage.OnePath) -> pa.RecordBatch:
-    """Collect the deltas of a selection, those that `deltas.select` would of all videos; `folder`, where it is on a disk, holds
-    what is spilled meanwhile.
+    """Collect the deltas of a selection, those that `deltas.select` would of all videos; `folder` holds what is spilled meanwhile.
 
     Raises:
       DataError: the input is bad, or no two donors share a label.
@@ -81,8 +80,7 @@ def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, 
         made = grouped | "Pairs" >> beam.ParDo(_Pairs(selection, schema, threads)) | "Gather" >> beam.combiners.ToList()
         return made | "Add what was read" >> beam.Map(_with_records, beam.pvalue.AsList(read[READING]))
 
-    disk = None if storage.is_remote(folder) else str(folder)
-    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=disk) as spill:
+    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=storage.disk_for(folder)) as spill:
         made, _ = runners.run(engine, "deltas", source.bytes, source.estimated_records, build, lambda result: result[1])
     return deltas.gather(made, schema)
 

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from yt8m_data import storage
 from yt8m_data.errors import DataError
 from yt8m_data.neighbors import nearest
 from yt8m_data.schema import Schema
 from yt8m_data.shards import atomic_write, stable_hash, unit_interval
 from yt8m_data.statistics import distinct_labels
-from yt8m_data.storage import is_remote, to_path
 
 FILE = "deltas.arrow"
 POOL = 1024  # donors of a label on average, where it has so many videos and no more pairs are wanted
@@ -176,8 +176,8 @@ def read(path: str) -> Deltas:
       DataError: there is no such file, or it holds something else.
     """
     try:
-        source = pa.py_buffer(to_path(path).read_bytes()) if is_remote(path) else pa.memory_map(path)
-        table = pa.ipc.open_file(source).read_all()
+        file = storage.to_path(path).read_bytes() if storage.is_remote(path) else pa.memory_map(path)
+        table = pa.ipc.open_file(file).read_all()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}: make it with `yt8m-data deltas`") from None
     except pa.ArrowInvalid:

@@ -233,6 +233,11 @@ OnePath = Path | ObjectPath
 AnyPath = str | os.PathLike[str] | ObjectPath
 
 
+def disk_for(folder: AnyPath) -> str:
+    """Return where to put what is needed only while an output is made: in its folder, or for a store where temporary files go."""
+    return tempfile.gettempdir() if is_remote(folder) else str(folder)
+
+
 def remove_tree(folder: OnePath) -> None:
     """Remove a folder and all that is in it."""
     if isinstance(folder, ObjectPath):

@@ -5,13 +5,15 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import shards, storage, tfrecord
+from yt8m_data import deltas, shards, storage, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.storage import ObjectPath
 
@@ -169,3 +171,14 @@ with storage.atomic_write({url!r}) as stream:
     done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
     assert done.returncode == -9
     assert not ObjectPath(url).exists()
+
+
+def test_deltas_are_written_and_read(root):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array([1, 2, 3, 4], pa.float32()), 2)
+    columns = {"plus": pa.array([b"a", b"b"]), "minus": pa.array([b"c", b"d"]), "label": pa.array([1, 2], pa.int32()), "mean_rgb": vectors}
+    deltas.write(f"{root}/deltas.arrow", pa.record_batch(columns))
+    assert deltas.read(f"{root}/deltas.arrow").vectors["mean_rgb"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_what_is_temporary_goes_to_a_disk(root):
+    assert storage.disk_for(root) == (tempfile.gettempdir() if "://" in root else root)
