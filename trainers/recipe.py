@@ -91,7 +91,7 @@ class Training(_Section):
     patience: int | None = Field(None, gt=0)  # evaluations past the best GAP after which training stops; null trains to the end
     keep: Literal["last", "best"] = "last"  # the model that is saved; of several that are to be averaged, those a little past the best
     seed: int = Field(0, ge=0)
-    jit: bool = False  # compile the step with XLA: pays on GPUs
+    jit: bool = False  # compile the step with XLA, anew for each length where all frames are taken
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed: products in bfloat16; weights, probabilities and loss in float32
     initial_run: str | None = None  # folder of a finished run of the same layers, whose weights training begins with
     distill: Distill | None = None
