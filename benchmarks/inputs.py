@@ -1,7 +1,7 @@
 """Videos per second of the input pipeline beside the usual ones, on all cores: `python benchmarks/inputs.py [--seconds S]`.
 
 Usual at frame level: each example is parsed by itself, its frames are decoded, dequantised and padded to 300, and batches cross as float32.
-Usual at video level: whole batches are parsed, and labels become a dense multi-hot. Ours parses whole batches with the package's decoder;
+Usual at video level: whole batches are parsed, and labels become a dense multi-hot. Ours parses whole batches;
 frames cross as uint8 and labels as padded ids. All read the same files out of the page cache, unshuffled, with TensorFlow's own choice of
 parallel calls; one after the other in every round. Rates are by wall time; the processor time of all threads stands beside it.
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainers import classes, frame_runs
+from trainers import classes
 from trainers.frames import draw
 from trainers.recipe import DataSchema, Frames
 from yt8m_data.schema import LABEL_WEIGHTS
@@ -41,21 +41,6 @@ def _parse_videos(data: DataSchema, records: tf.Tensor) -> Batch:
 
 
 def _parse_frames(data: DataSchema, frames: Frames, seed: int, records: tf.Tensor, repetitions: tf.Tensor) -> Batch:
-    usual, num_frames, columns = frame_runs.cut(records, data.features, frames.max_frames)
-
-    def cut() -> Batch:
-        context, counts, features = tf.io.parse_example(records, _context_keys(data)), num_frames, columns
-        if frames.sample != "all":
-            chosen = draw(frames, context[data.id_key], num_frames, seed, repetitions)
-            features = {name: tf.gather(column, chosen, batch_dims=1) for name, column in columns.items()}
-            counts = tf.fill(tf.shape(num_frames), frames.count)
-        return _batch(data, context, {**features, "num_frames": counts})
-
-    return tf.cond(usual, cut, lambda: _parse_strings(data, frames, seed, records, repetitions))
-
-
-def _parse_strings(data: DataSchema, frames: Frames, seed: int, records: tf.Tensor, repetitions: tf.Tensor) -> Batch:
-    """The slow way, for records laid out in any legal way, videos without frames, and bad records, of which it says what is wrong."""
     lists = {name: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True) for name in data.features}
     context, encoded, counts = tf.io.parse_sequence_example(records, _context_keys(data), lists)
     ids = context[data.id_key]
@@ -96,23 +81,22 @@ def _context_keys(data: DataSchema) -> dict[str, Any]:
 
 
 def _batch(data: DataSchema, context: dict[str, Any], features: dict[str, tf.Tensor]) -> Batch:
-    labels, weights = relabelled(data, context[data.labels_key]), _weights(data, context)
+    labels, weights = relabelled(data, context[data.labels_key]), context[LABEL_WEIGHTS]
     shape = tf.stack([labels.nrows(), -(-labels.bounding_shape(axis=1) // _LABELS) * _LABELS])
-    padded = {"labels": tf.cast(labels.to_tensor(-1, shape=shape), tf.int32), "label_weights": weights.to_tensor(1.0, shape=shape)}
-    return {"id": context[data.id_key], **padded, "features": features}
+    padded = tf.cast(labels.to_tensor(-1, shape=shape), tf.int32)
+    any_weight = tf.size(weights.flat_values) > 0
+    weights = tf.cond(any_weight, lambda: _weights(data, context).to_tensor(1.0, shape=shape), lambda: tf.ones(shape))
+    return {"id": context[data.id_key], "labels": padded, "label_weights": weights, "features": features}
 
 
 def _weights(data: DataSchema, context: dict[str, Any]) -> tf.RaggedTensor:
     """The weight of each label [B, (L)] float32: 1 where a record has none."""
     labels, weights = context[data.labels_key], context[LABEL_WEIGHTS]
     counts, given = labels.row_lengths(), weights.row_lengths()
-    fitting = require(
-        (given == counts) | (given == 0), "video ", context[data.id_key], " has ", given, " label_weights, but ", counts, " labels"
-    )
+    ids = context[data.id_key]
+    fitting = require((given == counts) | (given == 0), "video ", ids, " has ", given, " label_weights, but ", counts, " labels")
     with tf.control_dependencies([] if fitting is None else [fitting]):
-        dense = weights.to_tensor(1.0)
-    missing = tf.reduce_max(tf.cast(counts, tf.int32), axis=0) - tf.shape(dense)[1]
-    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(missing, 0)]], constant_values=1.0)
+        dense = weights.to_tensor(1.0, shape=tf.stack([labels.nrows(), labels.bounding_shape(axis=1)]))
     whole = labels.with_flat_values(tf.RaggedTensor.from_tensor(dense, lengths=counts).flat_values)
     return whole if data.classes is None else tf.ragged.boolean_mask(whole, classes.listed(labels, data.classes))
 
