@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import apache_beam as beam
@@ -71,7 +71,7 @@ def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, 
     Raises:
       DataError: the input is bad, or no two donors share a label.
     """
-    schema, threads = source.schema, max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
+    schema, threads = replace(source.schema, extras=()), max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter)
