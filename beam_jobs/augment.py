@@ -258,7 +258,7 @@ def _run_pipeline(
         pooled = [routed.pools]
         if holdout is not None:
             chunks = 1 if output.chunk_shards is None else -(-len(source.files) // output.chunk_shards)
-            pooled.append(pipeline | "Hold out" >> ReadHeldOut(holdout, packed, chunks, counter.of("held out")))
+            pooled.append(pipeline | "Hold out" >> ReadHeldOut(holdout, schema, packed, chunks, counter.of("held out")))
         grouped = tuple(pooled) | "Pools" >> GroupBatches(pool_spill)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, NEAR, main="batches")
         written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
@@ -392,7 +392,7 @@ def _summarize(
 
 def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine) -> np.ndarray:
     """Add up the expected label counts over all videos, then the expected records, and the records read. Reads labels only."""
-    labels_only = replace(source.schema, features=())
+    labels_only = replace(source.schema, features=(), extras=())
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, labels_only, source.skip_bad, counter)

@@ -48,16 +48,24 @@ class HoldOut:
 
 
 class ReadHeldOut(beam.PTransform):
-    """Held-out shards -> (partition of pools, batch) for the pools of their labels; their place in the input, ORDER, is -1."""
+    """Held-out shards -> (partition of pools, batch) for the pools of their labels; their place in the input, ORDER, is -1.
 
-    def __init__(self, holdout: HoldOut, packed: pools.Pools, chunks: int, counter: Counter) -> None:
+    Args:
+      holdout: the shards.
+      schema: of the input, whose columns the batches have.
+      packed: the pools.
+      chunks: of input files, each of which has pools of its own.
+      counter: counts the records read.
+    """
+
+    def __init__(self, holdout: HoldOut, schema: Schema, packed: pools.Pools, chunks: int, counter: Counter) -> None:
         super().__init__()
-        self.holdout, self.packed, self.chunks, self.counter = holdout, packed, chunks, counter
+        self.holdout, self.schema, self.packed, self.chunks, self.counter = holdout, schema, packed, chunks, counter
 
     def expand(self, pipeline: Any) -> Any:
         """Read every file, and send each video to the partitions of all chunks of files."""
         source = self.holdout.source
-        read = pipeline | "Held out" >> ReadShards(source.files, source.schema, source.skip_bad, self.counter, augmentable=True)
+        read = pipeline | "Held out" >> ReadShards(source.files, self.schema, source.skip_bad, self.counter, augmentable=True)
         return read.batches | "Route held out" >> beam.FlatMap(_route, self.packed, self.chunks)
 
 
