@@ -58,10 +58,14 @@ class Assembly:
         """
         outputs = self.trainee({"features": features, "labels": labels}, training=True)
         targets = [(1.0, labels)] if teacher is None else [(self.teacher_weight, teacher), (1 - self.teacher_weight, labels)]
-        losses = {name: sum(share * self.loss(y, outputs[name]) for share, y in targets if share) for name in self.weights}
+        losses = {name: sum(share * self._mean(y, outputs[name]) for share, y in targets if share) for name in self.weights}
         terms = [self.weights[name] * losses[name] for name in losses]
         terms += [term(labels, outputs["embedding"], label_weights(self.head), training=True) for term in self.regularizers]
         return losses["predictions"], tf.add_n([*terms, *self.trainee.losses])
+
+    def _mean(self, labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+        """The loss over this replica's videos. Keras would divide it by the number of replicas, whose mean the optimiser takes anyway."""
+        return tf.reduce_mean(self.loss.call(labels, tf.cast(predictions, tf.float32)))
 
 
 def label_weights(head: keras.layers.Layer) -> Any:
