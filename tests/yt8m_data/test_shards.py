@@ -246,7 +246,7 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shards.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=f"the disk of {tmp_path} is full"):
         shards.write_json(tmp_path / "x.json", {})
     assert list(tmp_path.iterdir()) == []
