@@ -60,8 +60,10 @@ def test_gradients_reach_every_trainable_weight_and_nothing_of_the_context_encod
 
 
 def test_each_network_is_the_video_run_s(in_context, mean, batch):
-    """Before a step: the context-ignorant model says of a clip what the video run says of a video with the clip's frames, and the encoder of
-    clips has the video run's weights, but for the head's."""
+    """Before a step: the context-ignorant model says of a clip what the video run says of a video with the clip's frames.
+
+    And the encoder of clips has the video run's weights, without those of the head, which come last.
+    """
     _, assembly = mean
     network, features = load_run(in_context.video_run).model, batch["features"]
     ignorant = assembly.trainee(features, training=False)["context_ignorant"].numpy()
