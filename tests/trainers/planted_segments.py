@@ -2,12 +2,13 @@
 
 A video has 40 frames. Its first six segments may be rated; what they show is planted in their 5 frames alone:
 
-- LOCAL: carried by half of the videos. In each segment of such a video a coin says whether its pattern shows, which is its rating.
-- SIGNED: carried by every video. Each segment shows a pattern or its opposite, by a coin, which says which of the two is rated 1.
+- LOCAL: carried by half of the videos. The pattern shows in three of the six segments of such a video, which are rated 1.
+- SIGNED: carried by every video. Three of the six segments show a pattern, the others its opposite, which says which of the two is rated 1.
 - KEYS: one of the two, by a coin; it shows in frames that no clip of a rated segment takes in. With `needs_context` the other key swaps
   the two classes of SIGNED: the segment alone leaves them to guess.
 
-So a video's labels, and all its frames together, say nothing of its ratings: what scores all its segments alike is left to guess.
+So a video's labels, and all its frames together, say nothing of its ratings: what scores all its segments alike is left to guess. Were it a
+coin for each segment, the frames together would show in which videos more of them are rated 1.
 """
 
 import itertools
@@ -25,6 +26,7 @@ NUM_CLASSES, NUM_FRAMES, RATED = 6, 40, 4
 KEY_FROM = 33  # the clip of the last segment, 25 to 29, ends before it
 
 _NOISE, _PATTERN = 0.3, 0.7
+_FAINT = 0.4  # of a pattern, shows of LOCAL: so faint that no model finds it without an error
 
 # Settings of runs that learn them: of whole videos by the recipe gated_netvlad, and of segments.
 VIDEO = [
@@ -65,14 +67,15 @@ def make(count: int, seed: int, needs_context: bool) -> Videos:
         key = int(random.integers(2))
         x[KEY_FROM:] += patterns[3] * (1 if key else -1)
         carried = [c for c in LOCAL if random.random() < 0.5]
+        shown = {c: _three(random) for c in (*carried, SIGNED[0])}
         pairs = []
         for segment in range(6):
             inside = slice(5 * segment, 5 * segment + 5)
             for c in carried:
-                shows = int(random.integers(2))
-                x[inside] += shows * patterns[c]
+                shows = int(segment in shown[c])
+                x[inside] += shows * _FAINT * patterns[c]
                 pairs.append((5 * segment, c, float(shows)))
-            sign = int(random.integers(2))
+            sign = int(segment in shown[SIGNED[0]])
             x[inside] += patterns[2] * (1 if sign else -1)
             first = sign ^ (key if needs_context else 0)
             pairs += [(5 * segment, SIGNED[0], float(first)), (5 * segment, SIGNED[1], float(1 - first))]
@@ -84,19 +87,22 @@ def make(count: int, seed: int, needs_context: bool) -> Videos:
     return videos
 
 
+def _three(random: np.random.Generator) -> list[int]:
+    """Three of the six segments that may be rated."""
+    return random.permutation(6)[:3].tolist()
+
+
 def record(video: bytes, labels: list[int], frames: np.ndarray, ratings: list[tuple[int, int, float]]) -> bytes:
-    """A serialized record of the 2019 release."""
+    """A serialized record of the 2019 release; one without ratings lacks their keys, as those of videos that nobody rated do."""
     starts, classes, scores = ([pair[i] for pair in ratings] for i in range(3))
-    context = {
-        "id": video,
-        "labels": labels,
+    rated = {
         "segment_start_times": starts,
         "segment_end_times": [start + 5 for start in starts],
         "segment_labels": classes,
         "segment_scores": scores,
     }
     lists = {"rgb": [row.tobytes() for row in frames[:, :12]], "audio": [row.tobytes() for row in frames[:, 12:]]}
-    return planted.sequence_example(context, lists)
+    return planted.sequence_example({"id": video, "labels": labels, **(rated if ratings else {})}, lists)
 
 
 def write(folder: Path, name: str, videos: Videos, num_shards: int) -> str:

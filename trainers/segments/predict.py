@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainers import classes as class_list
 from trainers.inputs import each
 from trainers.metrics import top_classes
 from trainers.segments.metrics import K
 from trainers.segments.reader import every_segment
 from trainers.segments.run import layout_of, load_run, predictions
 from trainers.segments.settings import LENGTH
+from yt8m_data import classes as class_list
 from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, expand
 
@@ -27,7 +27,7 @@ def predict(run_dir: str, data: Sequence[str], out_csv: str, top_k: int = 20, ma
       out_csv: appears when it is whole.
       top_k: classes per segment; more than there are gives them all.
       max_segments: length of a class's list.
-      classes: path of a list of the only classes to write; see `trainers.classes.read`.
+      classes: path of a list of the only classes to write; see `yt8m_data.classes.read`.
 
     Returns:
       The number of segments.

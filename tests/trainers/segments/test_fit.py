@@ -40,13 +40,18 @@ def test_the_run_folder(runs, in_context):
     with (folder / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert float(rows[-1]["map_at_k"]) == metrics["map_at_k"]
-    assert [int(row["step"]) for row in rows if row["split"] == "train"] == list(range(10, 201, 10))
-    assert (metrics["num_segments"], metrics["k"]) == (400, 100_000)
+    assert [int(row["step"]) for row in rows if row["split"] == "train"] == list(range(10, 151, 10))
+    assert (metrics["num_segments"], metrics["k"]) == (800, 100_000)
     assert evaluate(str(folder), [in_context.eval]) == metrics
 
 
 def test_what_needs_the_context_needs_the_context_aware_model(runs, in_context):
-    """Chance is 1/2: each pair is rated 1 half of the time."""
+    """Chance is 1/2: each pair is rated 1 half of the time.
+
+    The mean is as good as the better of its halves, not better, to what 800 segments can tell: on three such sets, with patterns of three
+    strengths, it was 0.001 lower, 0.003 higher and 0.001 lower. Averaging can help where both know something (LOCAL); where one is left to
+    guess (SIGNED) its guesses can only disturb. That is with a loss for each half: with that of the mean it was 0.004 to 0.008 lower.
+    """
     ignorant, aware, mean = (per_class(load_run(str(runs[model][0])), in_context) for model in MODELS)
     assert ignorant[list(LOCAL)].min() > 0.9  # what shows in the frames of the segment alone is found by both
     assert aware[list(LOCAL)].min() > 0.9
@@ -56,7 +61,7 @@ def test_what_needs_the_context_needs_the_context_aware_model(runs, in_context):
     assert not ignorant[list(KEYS)].any()  # never rated
     ignorant, aware, mean = (runs[model][1]["map_at_k"] for model in MODELS)
     assert aware > ignorant + 0.1
-    assert mean > max(aware, ignorant) - 0.01  # at least as good as either, to what 400 segments can tell
+    assert mean > max(aware, ignorant) - 0.005
 
 
 def test_a_score_of_the_whole_video_finds_no_segment(runs, in_context):
@@ -70,20 +75,10 @@ def test_a_score_of_the_whole_video_finds_no_segment(runs, in_context):
     assert per_class(run, in_context, of_the_video)[list(LOCAL + SIGNED)].max() < 0.62
 
 
-@pytest.mark.parametrize("model", ["context_ignorant", "mean"])
-def test_begins_with_the_video_run(model, in_context, tmp_path):
-    """At a rate of almost 0 the networks are still those of the video run."""
-    settings = [*SEGMENTS, "training.steps=1", "training.learning_rate=1.0e-12"]
-    fit(in_context.video_run, [in_context.train], [in_context.eval], str(tmp_path / "run"), model, settings)
-    own = load_run(str(tmp_path / "run")).model.get_layer("context_ignorant").trainable_variables
-    for one, other in zip(own, load_video_run(in_context.video_run).model.trainable_variables, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-9)
-
-
 def test_a_killed_run_goes_on_to_the_same_weights(in_context, tmp_path, monkeypatch):
-    settings = [*SEGMENTS, "training.steps=8", "training.checkpoint_every=3", "training.ema=0.9", "joint=false"]
+    settings = [*SEGMENTS, "training.steps=8", "training.checkpoint_every=3", "training.ema=0.9"]
     arguments = (in_context.video_run, [in_context.train], [in_context.eval])
-    expected = fit(*arguments, str(tmp_path / "whole"), "mean", settings)
+    expected = fit(*arguments, str(tmp_path / "whole"), "context_aware", settings)
     genuine, calls = module.train_step, []
 
     def interrupted(*setup):
@@ -99,9 +94,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(in_context, tmp_path, monkeypa
 
     monkeypatch.setattr(module, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fit(*arguments, str(tmp_path / "broken"), "mean", settings)
+        fit(*arguments, str(tmp_path / "broken"), "context_aware", settings)
     monkeypatch.setattr(module, "train_step", genuine)
-    assert fit(*arguments, str(tmp_path / "broken"), "mean", settings) == expected
+    assert fit(*arguments, str(tmp_path / "broken"), "context_aware", settings) == expected
     weights = (load_run(str(tmp_path / name)).model.get_weights() for name in ("whole", "broken"))
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -118,7 +113,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(in_context, tmp_path, monkeypa
         ({"overrides": ["model=mean"]}, "give that"),
         ({"overrides": ["rates.tail=2"]}, "rates has 'tail', which is no layer with weights to learn: known are .*segment_encoder"),
         ({"overrides": ["rates.head=-2"]}, r"rates\.head"),
-        ({"overrides": ["training.initial_run=x"]}, "begin with the video run"),
+        ({"overrides": ["training.initial_run=x"]}, r"training\.initial_run is not for segments"),
         ({"model": "context_aware", "overrides": ["joint=false"]}, "joint goes with model mean"),
         ({"overrides": ["head={name: nothing}"]}, "unknown head 'nothing'"),
     ],

@@ -60,7 +60,10 @@ def test_gradients_reach_every_trainable_weight_and_nothing_of_the_context_encod
 
 
 def test_each_network_is_the_video_run_s(in_context, mean, batch):
-    """Before a step: the context-ignorant model says of a clip what the video run says of a video with the clip's frames."""
+    """Before a step: the context-ignorant model says of a clip what the video run says of a video with the clip's frames.
+
+    And the encoder of clips has the video run's weights, without those of the head, which come last.
+    """
     _, assembly = mean
     network, features = load_run(in_context.video_run).model, batch["features"]
     ignorant = assembly.trainee(features, training=False)["context_ignorant"].numpy()
@@ -68,8 +71,11 @@ def test_each_network_is_the_video_run_s(in_context, mean, batch):
         video, start = int(features["segment_video"][row]), int(features["segment_start"][row])
         inside = slice(max(start - 3, 0), start + 8)
         clip = {name: features[name][video : video + 1, inside] for name in ("rgb", "audio")}
-        clip["num_frames"] = np.int32([clip["rgb"].shape[1]])
+        clip["num_frames"] = tf.constant([clip["rgb"].shape[1]], tf.int32)
         np.testing.assert_allclose(ignorant[row], network(clip, training=False).numpy()[0], atol=1e-5)
+    encoder = [weight.numpy() for weight in assembly.model.get_layer("segment_encoder").weights]
+    for own, of_the_video in zip(encoder, network.weights[: len(encoder)], strict=True):
+        np.testing.assert_array_equal(own, of_the_video.numpy())
 
 
 def test_the_mean_is_the_mean_and_segments_do_not_see_each_other(mean, batch):
@@ -173,7 +179,7 @@ def test_adam_by_layers_is_several_adams():
         for each, variable, row in zip(others, alone, step_gradients, strict=False):
             each.apply([tf.constant(row)], [variable])
     for one, other in zip(together, alone, strict=False):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)  # 1 - 0.999^t in float32, of steps of 0.1
     np.testing.assert_array_equal(together[2].numpy(), start[2])
 
 

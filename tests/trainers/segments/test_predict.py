@@ -54,7 +54,7 @@ def scored(runs, in_context):
 
 def test_the_submission_holds_every_class_with_its_segments_best_first(runs, in_context, scored, tmp_path):
     out = tmp_path / "submission.csv"
-    assert predict(str(runs["mean"][0]), [in_context.eval], str(out)) == 800 == len(scored)
+    assert predict(str(runs["mean"][0]), [in_context.eval], str(out)) == 1600 == len(scored)
     lists = read(out)
     assert list(lists) == list(range(planted_segments.NUM_CLASSES))
     for label, names in lists.items():
@@ -79,7 +79,7 @@ def test_listed_classes_alone(runs, in_context, tmp_path):
     predict(str(runs["mean"][0]), [in_context.eval], str(tmp_path / "p.csv"), top_k=1, classes=str(tmp_path / "classes.csv"))
     lists = read(tmp_path / "p.csv")
     assert list(lists) == [3, 1]
-    assert sum(map(len, lists.values())) == 800  # each stands in the list of the better of the two
+    assert sum(map(len, lists.values())) == 1600  # each stands in the list of the better of the two
 
 
 def test_wrong_use_writes_nothing(runs, in_context, tmp_path):
