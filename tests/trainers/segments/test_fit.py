@@ -48,9 +48,10 @@ def test_the_run_folder(runs, in_context):
 def test_what_needs_the_context_needs_the_context_aware_model(runs, in_context):
     """Chance is 1/2: each pair is rated 1 half of the time.
 
-    The mean is as good as the better of its halves, not better, to what 800 segments can tell: on three such sets, with patterns of three
-    strengths, it was 0.001 lower, 0.003 higher and 0.001 lower. Averaging can help where both know something (LOCAL); where one is left to
-    guess (SIGNED) its guesses can only disturb. That is with a loss for each half: with that of the mean it was 0.004 to 0.008 lower.
+    The mean is as good as the better of its halves, not better, to what 800 segments can tell. In one run each on three such sets, with
+    patterns of three strengths, it was 0.001 lower, 0.003 higher and 0.001 lower; the middle one is the set here. Averaging can help
+    where both know something (LOCAL); where one is left to guess (SIGNED) its guesses can only disturb. That is with a loss for each half:
+    with that of the mean it was 0.004 to 0.008 lower.
     """
     ignorant, aware, mean = (per_class(load_run(str(runs[model][0])), in_context) for model in MODELS)
     assert ignorant[list(LOCAL)].min() > 0.9  # what shows in the frames of the segment alone is found by both
