@@ -134,9 +134,13 @@ def evaluation_batches(
     """
     records, parse = tf.data.TFRecordDataset(list(files)), parser(data, frames, seed)
     batches = (records if keep_all else _listed(records, data)).batch(batch_size or EVALUATION_BATCH[data.kind])
-    repetitions = tf.data.Dataset.range(repeat)
-    repeated = batches.flat_map(lambda batch: repetitions.map(lambda number: (batch, number)))
-    return repeated.map(lambda batch, number: parse(batch, tf.fill(tf.shape(batch), number)), **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+    if repeat > 1:  # a flat_map copies the records, which takes as long as parsing them
+        batches = batches.flat_map(lambda batch: tf.data.Dataset.range(repeat).map(lambda number: (batch, number)))
+
+    def numbered(batch: tf.Tensor, number: tf.Tensor | int = 0) -> Batch:
+        return parse(batch, tf.fill(tf.shape(batch), tf.cast(number, tf.int64)))
+
+    return batches.map(numbered, **_PARALLEL).prefetch(tf.data.AUTOTUNE)
 
 
 def each(batches: tf.data.Dataset) -> Iterator[Batch]:
