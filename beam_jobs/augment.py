@@ -5,14 +5,12 @@ read -> route -+-> videos to keep as they are --------------------------+-> writ
 """
 
 import os
-import platform
 import shutil
 import tempfile
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import metadata
 from typing import Any
 
 import apache_beam as beam
@@ -38,6 +36,7 @@ from beam_jobs.books import (
     quality_of,
     totals_of,
 )
+from beam_jobs.forecast import expected_counts, foresee, total
 from beam_jobs.group import GroupBatches
 from beam_jobs.holdout import HoldOut, ReadHeldOut, Watch
 from beam_jobs.inputs import Input
@@ -46,8 +45,9 @@ from beam_jobs.transforms import BAD, ORDER, Layout, MergeStatistics, ReadShards
 from yt8m_data import deltas, frame_synthesis, pools, sampling, shards, storage, synthesis
 from yt8m_data.errors import BadRecord, DataError, bad_lines
 from yt8m_data.schema import PROVENANCE, Schema
-from yt8m_data.statistics import Statistics, distinct_labels, measures
+from yt8m_data.statistics import Statistics, measures
 from yt8m_data.statistics import folder as folders
+from yt8m_data.work import versions
 
 PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
 
@@ -150,7 +150,7 @@ def dry_run(
     Ids and labels tell both exactly, but where neighbours have a say: see `Plan.bound`, and `rehearse` for the exact counts.
     """
     plan = plan_of_input(source, settings, engine, counts)
-    expected = _foresee(source, plan, engine)
+    expected = foresee(source, plan, engine)
     return plan, expected[:-2], float(expected[-2])
 
 
@@ -172,12 +172,6 @@ def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any
             f"the counts are of {len(counts)} classes and the shards have {source.schema.num_classes}: say which with --num-classes"
         )
     return sampling.plan(counts, counted["num_records"], settings, sets)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that the output depends on."""
-    packages = ("yt8m-data", "apache-beam", "numpy", "pyarrow", "protobuf")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
 def check_input(source: Input, settings: sampling.Settings) -> None:
@@ -388,29 +382,3 @@ def _summarize(
 ) -> tuple[Any, ...]:
     """Put in order what the manifest is written from: entries by shard, statistics, books, bad records, forecast, near-duplicates."""
     return sorted(entries, key=lambda entry: entry["name"]), statistics, books, sorted(bad), forecast[:-1], sorted(near)
-
-
-def _foresee(source: Input, plan: sampling.Plan, engine: runners.Engine) -> np.ndarray:
-    """Add up the expected label counts over all videos, then the expected records, and the records read. Reads labels only."""
-    labels_only = replace(source.schema, features=(), extras=())
-
-    def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        read = pipeline | ReadShards(source.files, labels_only, source.skip_bad, counter)
-        return read.batches | "Weigh" >> beam.Map(expected_counts, plan) | "Add up" >> beam.CombineGlobally(total)
-
-    return runners.run(engine, "forecast", source.bytes, source.estimated_records, build, lambda result: int(result[-1]))
-
-
-def expected_counts(batch: pa.RecordBatch, plan: sampling.Plan) -> np.ndarray:
-    """The forecast of a batch: videos with each label, videos in all, and how many were read."""
-    column = batch.column("labels")
-    factor = sampling.forecast(plan, batch.column("id").to_pylist(), column)
-    rows, labels = distinct_labels(column)
-    counts = np.bincount(labels, factor[rows], len(plan.counts))
-    parted = plan.decoupled(column) & (factor > 0)
-    return np.append(counts, [factor.sum() + parted.sum(), len(factor)])
-
-
-def total(vectors: Iterable[np.ndarray]) -> Any:
-    """Add up vectors."""
-    return sum(vectors, 0.0)
