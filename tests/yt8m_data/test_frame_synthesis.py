@@ -121,7 +121,7 @@ def test_frames_move_as_their_dequantised_values_do(count, other, part, seed):
     before = x.copy()
     found, expected = moved(x, y, np.float32(part)), reference(x, y, float(np.float32(part)))
     sure = ~np.isnan(expected)
-    assert sure.mean() > 0.9
+    assert sure.mean() > 0.5  # all lie 0.002 from a boundary before they move
     np.testing.assert_array_equal(found[sure], expected[sure])
     assert np.abs(found - np.where(sure, expected, found)).max() == 0
     assert (x == before).all()
