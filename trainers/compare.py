@@ -49,7 +49,7 @@ def bootstrap(a: Metrics, b: Metrics, train_counts: np.ndarray | None = None, re
     Args:
       a, b: what both have seen; scores in arrays go in by `Metrics.update`.
       train_counts: [C], sorts the classes into frequency buckets; None gives no buckets.
-      resamples: R. Takes some N * (positives + 20) * R products; R = TODO
+      resamples: R. 1,000 of 5,700 videos with 3,862 classes took 44 s on one busy core.
       seed: of the resamples.
 
     Returns:
