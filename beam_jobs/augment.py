@@ -37,7 +37,7 @@ from beam_jobs.books import (
     totals_of,
 )
 from beam_jobs.forecast import expected_counts, foresee, total
-from beam_jobs.group import GroupBatches
+from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.holdout import HoldOut, ReadHeldOut, Watch
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
@@ -247,14 +247,14 @@ def _run_pipeline(
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
-        routed = read.batches | "Route" >> beam.ParDo(route).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
+        routed = read.batches | "Route" >> beam.ParDo(route).with_output_types(PAIR).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
         synthesize = Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None if holdout is None else holdout.near)
         pooled = [routed.pools]
         if holdout is not None:
             chunks = 1 if output.chunk_shards is None else -(-len(source.files) // output.chunk_shards)
             pooled.append(pipeline | "Hold out" >> ReadHeldOut(holdout, schema, packed, chunks, counter.of("held out")))
         grouped = tuple(pooled) | "Pools" >> GroupBatches(pool_spill)
-        made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, NEAR, main="batches")
+        made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
         written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
         entries = written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = written | "Statistics" >> beam.Map(lambda pair: pair[1]) | "Merge" >> beam.CombineGlobally(MergeStatistics(schema))

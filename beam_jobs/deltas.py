@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs import runners, stats
-from beam_jobs.group import GroupBatches
+from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import READING, ReadShards
@@ -75,7 +75,7 @@ def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, 
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter)
-        donors = read.batches | "Donors" >> beam.FlatMap(_donors, selection)
+        donors = read.batches | "Donors" >> beam.FlatMap(_donors, selection).with_output_types(PAIR)
         grouped = (donors,) | "Labels" >> GroupBatches(spill if engine.runner == "local" else None)
         made = grouped | "Pairs" >> beam.ParDo(_Pairs(selection, schema, threads)) | "Gather" >> beam.combiners.ToList()
         return made | "Add what was read" >> beam.Map(_with_records, beam.pvalue.AsList(read[READING]))

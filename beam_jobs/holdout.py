@@ -9,6 +9,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from beam_jobs.group import PAIR
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import ORDER, ReadShards, split_batch
@@ -66,7 +67,7 @@ class ReadHeldOut(beam.PTransform):
         """Read every file, and send each video to the partitions of all chunks of files."""
         source = self.holdout.source
         read = pipeline | "Held out" >> ReadShards(source.files, self.schema, source.skip_bad, self.counter, augmentable=True)
-        return read.batches | "Route held out" >> beam.FlatMap(_route, self.packed, self.chunks)
+        return read.batches | "Route held out" >> beam.FlatMap(_route, self.packed, self.chunks).with_output_types(PAIR)
 
 
 def _route(batch: pa.RecordBatch, packed: pools.Pools, chunks: int) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -27,7 +27,7 @@ from beam_jobs.augment import (
     pooled_bytes,
     total,
 )
-from beam_jobs.group import GroupBatches
+from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import READING, Layout, ReadShards
@@ -75,10 +75,10 @@ def _count(
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
         route = Route(plan, packed, layout, chunk_shards)
-        routed = read.batches | "Route" >> beam.ParDo(route).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
+        routed = read.batches | "Route" >> beam.ParDo(route).with_output_types(PAIR).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
         synthesize = Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None)
         grouped = (routed.pools,) | "Pools" >> GroupBatches(spill)
-        made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_outputs(BOOKS, NEAR, main="batches")
+        made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
         counts = (routed[KEPT], made.batches) | beam.Flatten() | "Count" >> beam.Map(_counts, schema.num_classes)
         added = counts | "Add up" >> beam.CombineGlobally(total)
         return added | "Add what was read" >> beam.Map(_with_records, beam.pvalue.AsList(read[READING]))

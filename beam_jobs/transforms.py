@@ -42,7 +42,7 @@ class ReadShards(beam.PTransform):
     def expand(self, pipeline: Any) -> Any:
         """Read every file as a whole, on whichever worker has time."""
         files = pipeline | "Files" >> beam.Create(list(enumerate(self.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
-        return files | "Read" >> beam.ParDo(self.read).with_outputs(BAD, READING, main="batches")
+        return files | "Read" >> beam.ParDo(self.read).with_output_types(pa.RecordBatch).with_outputs(BAD, READING, main="batches")
 
 
 class _ReadShard(beam.DoFn):

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs import runners
-from beam_jobs.group import GroupBatches
+from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, ORDER, ReadShards, split_batch
@@ -46,7 +46,7 @@ def run(source: Input, engine: runners.Engine, max_frames: int = 300) -> dict[st
 
         def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
             read = pipeline | ReadShards(source.files, source.schema, skip_bad=True, counter=counter, augmentable=True)
-            ids = (read.batches | "Ids" >> beam.FlatMap(_places),) | "Meet" >> GroupBatches(spill)
+            ids = (read.batches | "Ids" >> beam.FlatMap(_places).with_output_types(PAIR),) | "Meet" >> GroupBatches(spill)
             duplicates = ids | "Twice" >> beam.FlatMap(_duplicates)
             long = read.batches | "Long" >> beam.FlatMap(_too_long, source.schema, max_frames)
             count = read.batches | "Count" >> beam.Map(lambda batch: batch.num_rows) | "Add up" >> beam.CombineGlobally(sum)

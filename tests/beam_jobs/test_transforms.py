@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs import runners
+from beam_jobs.group import PAIR, ArrowCoder
 from beam_jobs.progress import Counter, _counts
 from beam_jobs.transforms import BAD, ORDER, READING, CombineStatistics, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import codec, schema, shards, synth, tfrecord
@@ -46,6 +47,23 @@ def test_read_shards_gives_every_record_with_its_place(files):
         expected |= {number << 32 | index: i for index, i in enumerate(ids)}
     assert found == expected
     assert len(found) == 600
+
+
+def test_no_batch_is_encoded_to_learn_its_size(files, monkeypatch):
+    """Beam estimates the size of what goes from one step to the next, by encoding it unless the coder knows better."""
+    encoded, types = [], []
+    monkeypatch.setattr(ArrowCoder, "encode", lambda _, batch: encoded.append(batch))
+    layout = schema.sniff(files[0])
+
+    def build(pipeline, counter):
+        read = pipeline | ReadShards(files, layout, False, counter)
+        pairs = read.batches | beam.Map(lambda batch: (0, batch)).with_output_types(PAIR)
+        types.extend([read.batches.element_type, pairs.element_type])
+        return pairs | beam.Map(lambda pair: pair[1].num_rows) | beam.CombineGlobally(sum)
+
+    assert collected(build, 600) == 600
+    assert not encoded
+    assert types == [pa.RecordBatch, beam.typehints.Tuple[int, pa.RecordBatch]]  # anything else would be pickled
 
 
 def test_a_bad_record_stops_the_job_or_goes_to_its_own_output(files, tmp_path):
