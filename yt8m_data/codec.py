@@ -334,7 +334,7 @@ def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Ref
     infinite = np.zeros(len(vectors), bool)
     with np.errstate(invalid="ignore", over="ignore"):
         if not np.isfinite(vectors.sum(axis=0)).all():  # by columns, which is faster; large values may only have a sum that is too large
-            infinite = ~np.isfinite(vectors).all(axis=1)
+            infinite[:] = ~np.isfinite(vectors).all(axis=1)
     refused.add(infinite, "not finite", f"{feature.name!r} has a value that is not finite")
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=column)
 
