@@ -10,7 +10,7 @@ demo: venv
 	$(BIN)/yt8m-data demo --out demo-out
 
 test: venv
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile  # so that the fixtures of a file are made once
 
 lint: venv
 	$(BIN)/ruff check .
