@@ -1,6 +1,7 @@
 """Shards as tf.data batches: exact epochs for evaluation, an order that is a function of (seed, step) for training."""
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -25,7 +26,8 @@ EVALUATION_BATCH = {"video": 512, "frame": 64}
 _ANY_CLASS = 2**31  # which ones there are is looked at here
 _OPEN_FILES = 16
 _CHUNK = {"video": 4096, "frame": 64}  # records of which the labels alone are parsed at a time
-_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+_AHEAD = 2  # batches that are ready while one is used
+PARALLEL = {"num_parallel_calls": min(8, os.cpu_count() or 1), "deterministic": True}
 
 
 def layout(files: Sequence[str], num_classes: int | None = None, classes: str | None = None) -> DataSchema:
@@ -97,7 +99,7 @@ def training_batches(
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(paths, seed=tf.stack([tf.constant(seed, tf.int64), number]))
-        records = tf.data.Dataset.from_tensor_slices(order).interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_FILES, **_PARALLEL)
+        records = tf.data.Dataset.from_tensor_slices(order).interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_FILES, **PARALLEL)
         tf.random.set_seed(seed + 1)  # that of this function's graph: the order depends on no global seed
         return keep(records).shuffle(shuffle_buffer or SHUFFLE_BUFFER[data.kind], seed=number, reshuffle_each_iteration=False)
 
@@ -112,7 +114,7 @@ def training_batches(
     batches = records.batch(size, drop_remainder=True).enumerate(first_step * num_parts)
     if num_parts > 1:
         batches = batches.filter(lambda number, _: (number % num_parts >= parts.start) & (number % num_parts < parts.stop))
-    return batches.map(part, **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+    return ahead(batches.map(part, **PARALLEL))
 
 
 def evaluation_batches(
@@ -140,7 +142,17 @@ def evaluation_batches(
     def numbered(batch: tf.Tensor, number: tf.Tensor | int = 0) -> Batch:
         return parse(batch, tf.fill(tf.shape(batch), tf.cast(number, tf.int64)))
 
-    return batches.map(numbered, **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+    return ahead(batches.map(numbered, **PARALLEL))
+
+
+def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches that are made while the one before is used.
+
+    How many of them is set, not tuned while they are read: tuned pipelines measured slower on two cores, above all of small records.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(_AHEAD).with_options(options)
 
 
 def each(batches: tf.data.Dataset) -> Iterator[Batch]:
@@ -176,8 +188,8 @@ def count_labels(files: Sequence[str], data: DataSchema) -> tuple[int, list[int]
 
 def _labels_of_videos(files: Sequence[str], data: DataSchema) -> Iterator[tf.RaggedTensor]:
     """Labels [B, (L)] int64 of the records, many at a time."""
-    batches = tf.data.TFRecordDataset(list(files)).batch(_CHUNK[data.kind]).map(lambda records: labels_of(data, records), **_PARALLEL)
-    return each(batches.prefetch(tf.data.AUTOTUNE))
+    batches = tf.data.TFRecordDataset(list(files)).batch(_CHUNK[data.kind]).map(lambda records: labels_of(data, records), **PARALLEL)
+    return each(ahead(batches))
 
 
 def _labels_of_frames(files: Sequence[str], data: DataSchema) -> Iterator[tf.RaggedTensor]:
@@ -209,4 +221,4 @@ def _listed(records: tf.data.Dataset, data: DataSchema) -> tf.data.Dataset:
     def keep(chunk: tf.Tensor) -> tf.Tensor:
         return tf.boolean_mask(chunk, labels_of(data, chunk).row_lengths() > 0)
 
-    return records.batch(_CHUNK[data.kind]).map(keep, **_PARALLEL).unbatch()
+    return records.batch(_CHUNK[data.kind]).map(keep, **PARALLEL).unbatch()

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import classes, inputs, parse
-from trainers.inputs import each
+from trainers.inputs import PARALLEL, ahead, each
 from trainers.metrics import check_labels
 from trainers.parse import Batch
 from trainers.recipe import DataSchema, Frames, Training
@@ -22,7 +22,6 @@ START, LABEL, SCORE = "segment_start_times", "segment_labels", "segment_scores"
 _VIDEOS = {"rated": 64, "every": 16}  # of an evaluation, with some 5 segments each; of a prediction, with up to 60
 _SPAN = 1 << 40  # (video, start) as one number: video * _SPAN + start
 _CHUNK = 64  # records of which the ratings alone are parsed at a time
-_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 def training_batches(
@@ -46,7 +45,7 @@ def training_batches(
 def evaluation_batches(files: Sequence[str], data: DataSchema, max_frames: int) -> tf.data.Dataset:
     """Every video with rated segments once, in the order of the files."""
     records = _rated(tf.data.TFRecordDataset(list(files)), data)
-    return records.batch(_VIDEOS["rated"]).map(_parser(data, max_frames), **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+    return ahead(records.batch(_VIDEOS["rated"]).map(_parser(data, max_frames), **PARALLEL))
 
 
 def every_segment(files: Sequence[str], data: DataSchema, max_frames: int) -> tf.data.Dataset:
@@ -61,7 +60,7 @@ def every_segment(files: Sequence[str], data: DataSchema, max_frames: int) -> tf
         return {"id": batch["id"], "features": batch["features"] | segments}
 
     records = tf.data.TFRecordDataset(list(files))
-    return records.batch(_VIDEOS["every"]).map(cut, **_PARALLEL).prefetch(tf.data.AUTOTUNE)
+    return ahead(records.batch(_VIDEOS["every"]).map(cut, **PARALLEL))
 
 
 def count_ratings(files: Sequence[str], data: DataSchema) -> tuple[int, list[int]]:
@@ -70,9 +69,9 @@ def count_ratings(files: Sequence[str], data: DataSchema) -> tuple[int, list[int
     Raises:
       DataError: no segment is rated, none is rated positive, or a label is not below the number of classes.
     """
-    batches = tf.data.TFRecordDataset(list(files)).batch(_CHUNK).map(lambda records: _pairs(records, data), **_PARALLEL)
+    batches = tf.data.TFRecordDataset(list(files)).batch(_CHUNK).map(lambda records: _pairs(records, data), **PARALLEL)
     counts, videos = np.zeros(data.num_classes, np.int64), 0
-    for _, rows, _, labels, scores in each(batches.prefetch(tf.data.AUTOTUNE)):
+    for _, rows, _, labels, scores in each(ahead(batches)):
         labels = labels.numpy()
         check_labels(labels, data.num_classes)
         if (smallest := int(labels.min(initial=0))) < 0:
@@ -140,4 +139,4 @@ def _rated(records: tf.data.Dataset, data: DataSchema) -> tf.data.Dataset:
         _, rows, *_ = _pairs(chunk, data)
         return tf.boolean_mask(chunk, tf.math.bincount(tf.cast(rows, tf.int32), minlength=tf.size(chunk)) > 0)
 
-    return records.batch(_CHUNK).map(keep, **_PARALLEL).unbatch()
+    return records.batch(_CHUNK).map(keep, **PARALLEL).unbatch()
