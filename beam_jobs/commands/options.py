@@ -76,3 +76,11 @@ def engine_of(ctx: click.Context, options: dict[str, Any]) -> Any:
     from beam_jobs import runners
 
     return runners.Engine(options["runner"], options["workers"], ctx.meta.get("beam_options", ()))
+
+
+def told(result: Any) -> dict[str, Any]:
+    """Say what a job found of one that was killed; return its manifest."""
+    if result.found:
+        click.echo(result.found, err=True)
+    manifest: dict[str, Any] = result.manifest
+    return manifest
