@@ -47,7 +47,7 @@ def run(
     frequent = FULL_THRESHOLD * records / FULL_RECORDS if threshold is None else threshold
     selection = deltas.plan(counts, frequent, most, seed)
     folder = shards.prepare_output(out, overwrite)
-    made = collect(source, selection, engine, folder)
+    made = collect(source, selection, engine, storage.disk_for(folder))
     deltas.write(str(folder / deltas.FILE), made)
     labels, numbers = np.unique(made.column("label").to_numpy(), return_counts=True)
     manifest = {
@@ -65,8 +65,8 @@ def run(
     return manifest
 
 
-def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, folder: storage.OnePath) -> pa.RecordBatch:
-    """Collect the deltas of a selection, those that `deltas.select` would of all videos; `folder` holds what is spilled meanwhile.
+def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, disk: str) -> pa.RecordBatch:
+    """Collect the deltas of a selection, those that `deltas.select` would of all videos; the folder `disk` holds what is spilled meanwhile.
 
     Raises:
       DataError: the input is bad, or no two donors share a label.
@@ -80,7 +80,7 @@ def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, 
         made = grouped | "Pairs" >> beam.ParDo(_Pairs(selection, schema, threads)) | "Gather" >> beam.combiners.ToList()
         return made | "Add what was read" >> beam.Map(_with_records, beam.pvalue.AsList(read[READING]))
 
-    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=storage.disk_for(folder)) as spill:
+    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=disk) as spill:
         made, _ = runners.run(engine, "deltas", source.bytes, source.estimated_records, build, lambda result: result[1])
     return deltas.gather(made, schema)
 

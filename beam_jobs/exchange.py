@@ -88,12 +88,12 @@ class Written(NamedTuple):
 
 
 class Exchanged(NamedTuple):
-    """What was written, the books, the bad records, and locally the units of work of each step."""
+    """What was written, the books, the bad records, and locally of each step's units of work, whether a killed run had done them."""
 
     written: list[Written]
     books: Tally[str]
     bad: list[BadRecord]
-    steps: Mapping[str, Sequence[Unit]]
+    found: Mapping[str, Sequence[bool]]
 
 
 class Read(NamedTuple):
@@ -145,7 +145,12 @@ def run_spilled(
     spilled, tasks = runners.run(engine, "shard", source.bytes, total, build, fresh)
     books: Tally[str] = sum((tally for unit in spilled for tally in unit.outputs[BOOKS]), Tally())
     bad = [record for unit in spilled for record in unit.outputs.get(BAD, [])]
-    return Exchanged([part for unit in tasks for part in unit.outputs[MAIN]], books, bad, {"files": spilled, "tasks": tasks})
+    return Exchanged(
+        [part for unit in tasks for part in unit.outputs[MAIN]],
+        books,
+        bad,
+        {"files": [unit.found for unit in spilled], "tasks": [unit.found for unit in tasks]},
+    )
 
 
 def _is_whole(router: Router, outputs: Mapping[str, list[Any]]) -> bool:

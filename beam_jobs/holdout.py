@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.group import PAIR
 from beam_jobs.inputs import Input
-from beam_jobs.progress import Counter
-from beam_jobs.transforms import ORDER, ReadShards, split_batch
+from beam_jobs.transforms import ORDER, split_batch
 from yt8m_data import pools, quality, sampling
 from yt8m_data.errors import DataError
 from yt8m_data.schema import Schema
@@ -48,29 +45,8 @@ class HoldOut:
             raise DataError("held-out videos are looked for among video-level ones, and these have frames: leave --holdout out")
 
 
-class ReadHeldOut(beam.PTransform):
-    """Held-out shards -> (partition of pools, batch) for the pools of their labels; their place in the input, ORDER, is -1.
-
-    Args:
-      holdout: the shards.
-      schema: of the input, whose columns the batches have.
-      packed: the pools.
-      chunks: of input files, each of which has pools of its own.
-      counter: counts the records read.
-    """
-
-    def __init__(self, holdout: HoldOut, schema: Schema, packed: pools.Pools, chunks: int, counter: Counter) -> None:
-        super().__init__()
-        self.holdout, self.schema, self.packed, self.chunks, self.counter = holdout, schema, packed, chunks, counter
-
-    def expand(self, pipeline: Any) -> Any:
-        """Read every file, and send each video to the partitions of all chunks of files."""
-        source = self.holdout.source
-        read = pipeline | "Held out" >> ReadShards(source.files, self.schema, source.skip_bad, self.counter, augmentable=True)
-        return read.batches | "Route held out" >> beam.FlatMap(_route, self.packed, self.chunks).with_output_types(PAIR)
-
-
-def _route(batch: pa.RecordBatch, packed: pools.Pools, chunks: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+def route_held_out(batch: pa.RecordBatch, packed: pools.Pools, chunks: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Send held-out videos to the partitions of their labels' pools, in all chunks of files; their place in the input, ORDER, is -1."""
     rows, labels = distinct_labels(batch.column("labels"))
     known = labels < len(packed.partition)
     known[known] = packed.partition[labels[known]] >= 0

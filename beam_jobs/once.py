@@ -6,7 +6,7 @@ folder; the same job, run again, takes a noted unit as it is.
 
 import contextlib
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,9 +88,9 @@ class Once(beam.DoFn):
 
 
 class Chain(beam.DoFn):
-    """A DoFn whose main output another one takes at once."""
+    """A DoFn whose main output a function takes at once, and gives outputs for it."""
 
-    def __init__(self, first: beam.DoFn, second: beam.DoFn) -> None:
+    def __init__(self, first: beam.DoFn, second: Callable[[Any], Iterable[Any]]) -> None:
         self.first, self.second = first, second
 
     def process(self, element: Any) -> Iterator[Any]:
@@ -99,16 +99,14 @@ class Chain(beam.DoFn):
             if isinstance(output, beam.pvalue.TaggedOutput):
                 yield output
             else:
-                yield from self.second.process(output)
+                yield from self.second(output)
 
 
-def resumption(steps: Mapping[str, Sequence[Unit]]) -> str:
-    """Tell in a sentence how many units of each step a killed run had done."""
-    parts = []
-    for step, units in steps.items():
-        found = sum(unit.found for unit in units)
-        parts.append(f"{found} of {len(units)} {step} were found finished, {len(units) - found} done")
-    return "; ".join(parts)
+def resumption(steps: Mapping[str, Sequence[bool]]) -> str:
+    """Tell in a sentence how many units of each step were found done; there is a flag for each."""
+    return "; ".join(
+        f"{sum(found)} of {len(found)} {step} were found finished, {len(found) - sum(found)} done" for step, found in steps.items()
+    )
 
 
 def outputs(units: Any, tag: str, label: str) -> Any:

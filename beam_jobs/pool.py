@@ -82,7 +82,7 @@ def run(source: Input, out: str, moments: tuple[str, ...], name: str, engine: ru
     }
     shards.write_json(storage.to_path(out) / shards.MANIFEST, manifest)
     work.remove()
-    return Resumed(manifest, resumption({"files": units}) if work.resumed else "")
+    return Resumed(manifest, resumption({"files": [unit.found for unit in units]}) if work.resumed else "")
 
 
 def _is_whole(paths: list[str], outputs: Mapping[str, list[Pooled]]) -> bool:

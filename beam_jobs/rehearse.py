@@ -14,22 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs import runners
-from beam_jobs.augment import (
-    BOOKS,
-    FORECAST,
-    KEPT,
-    NEAR,
-    PARTITION_BYTES,
-    Route,
-    Synthesize,
-    collect_bank,
-    plan_of_input,
-    pooled_bytes,
-    total,
-)
+from beam_jobs.augment import PARTITION_BYTES, collect_bank, plan_of_input, pooled_bytes
+from beam_jobs.forecast import total
 from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
+from beam_jobs.rebalance import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
 from beam_jobs.transforms import READING, Layout, ReadShards
 from yt8m_data import pools, sampling
 from yt8m_data.statistics import Reading, distinct_labels
@@ -54,7 +44,7 @@ def dry_run(
     narrow = replace(source, schema=replace(source.schema, features=source.schema.features[:1]))
     with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
         packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, pool_bytes)
-        counted, _ = _count(narrow, plan, packed, engine, chunk_shards, folder, collect_bank(narrow, plan, engine, Path(folder)))
+        counted, _ = _count(narrow, plan, packed, engine, chunk_shards, folder, collect_bank(narrow, plan, engine, Path(folder), folder))
     return plan, counted[:-1], float(counted[-1])
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +79,7 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Resumed:
     _check_disjoint(request.splits, done.written)
     manifest = _write_manifests(source, request, schema, router, done)
     work.remove()
-    return Resumed(manifest, resumption(done.steps) if work.resumed else "")
+    return Resumed(manifest, resumption(done.found) if work.resumed else "")
 
 
 def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file: list[int]) -> dict[str, Any]:
@@ -126,7 +125,7 @@ def _kept_share(source: Input, rows: np.ndarray) -> float:
 def _check_disk(folder: str, source: Input) -> None:
     """Check that the records fit on the disk, once spilled and once written; what a killed run left there counts."""
     disk = storage.disk_for(folder)
-    there = 0 if storage.is_remote(folder) else sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    there = 0 if storage.is_remote(folder) else storage.size_below(folder)
     needed, free = 2 * sum(map(gzipped.content_bytes, source.files)) - there, shutil.disk_usage(disk).free
     if needed > free:
         raise DataError(f"the job takes {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free: make room")

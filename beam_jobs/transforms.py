@@ -1,4 +1,4 @@
-"""The transforms that the pipelines share, besides GroupBatches: ReadShards, WriteShards and the combining of statistics."""
+"""What the pipelines share, besides GroupBatches: ReadShards, WriteShards and the combining of statistics."""
 
 import itertools
 import os
@@ -9,7 +9,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.group import GroupBatches
 from beam_jobs.progress import Counter
 from yt8m_data import codec, shards, storage, tfrecord
 from yt8m_data.errors import DataError
@@ -37,7 +36,7 @@ class ReadShards(beam.PTransform):
     ) -> None:
         super().__init__()
         self.files = files
-        self.read = _ReadShard(schema, skip_bad, counter, augmentable, heads)
+        self.read = ReadShard(schema, skip_bad, counter, augmentable, heads)
 
     def expand(self, pipeline: Any) -> Any:
         """Read every file as a whole, on whichever worker has time."""
@@ -45,11 +44,14 @@ class ReadShards(beam.PTransform):
         return files | "Read" >> beam.ParDo(self.read).with_output_types(pa.RecordBatch).with_outputs(BAD, READING, main="batches")
 
 
-class _ReadShard(beam.DoFn):
-    def __init__(self, schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool, heads: bool) -> None:
+class ReadShard(beam.DoFn):
+    """(number, path) of a file -> what `ReadShards` gives of it."""
+
+    def __init__(self, schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool, heads: bool = False) -> None:
         self.schema, self.skip_bad, self.counter, self.augmentable, self.heads = schema, skip_bad, counter, augmentable, heads
 
     def process(self, element: tuple[int, str]) -> Iterator[Any]:
+        """Read the file."""
         number, path = element
         num_records = bytes_read = 0
         for decoded, size in self._scan(path) if self.heads else self._read(path):
@@ -184,33 +186,20 @@ class Layout(NamedTuple):
             del part  # before the next one is read
 
 
-class WriteShards(beam.PTransform):
-    """(partition, batch) pairs of several sources -> shuffled shards on disk; gives a `(manifest entry, Statistics)` for each.
+class WriteShards(beam.DoFn):
+    """(partition, batches) -> its shuffled shards on disk; gives a `(manifest entry, Statistics)` for each.
 
     An id that comes twice ends the job.
     """
 
-    def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, counter: Counter, spill: str | None) -> None:
-        super().__init__()
-        self.layout, self.columns, self.spill = layout, columns, spill
-        self.write = _WritePartition(layout, schema, columns, counter)
-
-    def expand(self, sources: Any) -> Any:
-        """Add an empty batch to every partition, so that a shard without rows is written too."""
-        empty = pa.RecordBatch.from_pylist([], schema=self.columns)
-        partitions = list(range(self.layout.num_partitions))
-        every = sources[0].pipeline | "Partitions" >> beam.Create(partitions) | "Empty" >> beam.Map(lambda partition: (partition, empty))
-        return (*sources, every) | GroupBatches(self.spill) | "Write" >> beam.ParDo(self.write)
-
-
-class _WritePartition(beam.DoFn):
     def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, counter: Counter) -> None:
         self.layout, self.schema, self.columns, self.counter = layout, schema, columns, counter
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[dict[str, Any], Statistics]]:
-        partition, batches = element
-        everything = pa.concat_batches(list(batches))
-        for shard, rows in self.layout.ordered(partition, [everything], self.schema):
+        """Write the shards of a partition."""
+        partition, batches = element[0], list(element[1])
+        parts = [pa.concat_batches(batches)] if batches else []
+        for shard, rows in self.layout.ordered(partition, parts, self.schema):
             statistics = Statistics(self.schema)
             with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
                 for batch in rows:

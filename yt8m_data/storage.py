@@ -48,6 +48,11 @@ def size(path: str) -> int:
     return ObjectPath(path).size() if is_remote(path) else os.path.getsize(path)
 
 
+def size_below(folder: str) -> int:
+    """Return the size of all files below a folder on a disk in bytes; 0 where there is none."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
 def identity(path: str) -> list[str | int]:
     """Return the path, the size and the time of the last change (ns): another file, or a changed one, has another."""
     if is_remote(path):

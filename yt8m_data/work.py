@@ -55,18 +55,11 @@ def open_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work:
     Raises:
       DataError: the folder holds a finished output, or the beginning of another one, and `overwrite` is not set; or foreign files.
     """
-    folder = storage.to_path(output) / _NAME
-    spill = _disk(output, plan) if storage.is_remote(output) else Path(output) / _NAME / "runs"
-    if (folder / _PLAN).exists():
-        begun = shards.read_json(folder / _PLAN)
-        differing = [key for key in plan if begun.get(key) != plan[key]]
-        if not differing:
-            _remove_halves(output)
-            return Work(folder, spill, True)
-        if not overwrite:
-            what = ", ".join(differing)
-            raise DataError(f"{output} holds the beginning of another output (of other {what}): finish that, or --overwrite to replace it")
+    found = find_work(output, plan, overwrite)
+    if found is not None:
+        return found
     shards.prepare_output(output, overwrite)
+    folder, spill = _places(output, plan)
     shutil.rmtree(spill, ignore_errors=True)
     work = Work(folder, spill, False)
     for path in (spill, work.done):
@@ -75,10 +68,35 @@ def open_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work:
     return work
 
 
-def _disk(output: str, plan: dict[str, Any]) -> Path:
-    """A folder for temporary files that the same command finds again, and no other."""
+def find_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work | None:
+    """Find what the same command has left where it was killed; None where there is nothing to resume, and an output can be begun.
+
+    Raises:
+      DataError: as `open_work`.
+    """
+    folder, spill = _places(output, plan)
+    if not (folder / _PLAN).exists():
+        shards.check_output(output, overwrite)
+        return None
+    begun = shards.read_json(folder / _PLAN)
+    differing = [key for key in plan if begun.get(key) != plan[key]]
+    if not differing:
+        _remove_halves(output)
+        spill.mkdir(parents=True, exist_ok=True)  # of an output in a store it may be on another machine
+        return Work(folder, spill, True)
+    if not overwrite:
+        what = ", ".join(differing)
+        raise DataError(f"{output} holds the beginning of another output (of other {what}): finish that, or --overwrite to replace it")
+    return None
+
+
+def _places(output: str, plan: dict[str, Any]) -> tuple[storage.OnePath, Path]:
+    """The work folder, and where runs are spilled: a folder that the same command finds again, and no other."""
+    folder = storage.to_path(output) / _NAME
+    if isinstance(folder, Path):
+        return folder, folder / "runs"
     digest = hashlib.blake2b(json.dumps([output, plan]).encode(), digest_size=8).hexdigest()
-    return Path(tempfile.gettempdir()) / f"yt8m-spill-{digest}"
+    return folder, Path(tempfile.gettempdir()) / f"yt8m-spill-{digest}"
 
 
 def _remove_halves(output: str) -> None:

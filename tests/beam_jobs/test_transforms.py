@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs import runners
-from beam_jobs.group import PAIR, ArrowCoder
+from beam_jobs.group import PAIR, ArrowCoder, GroupBatches
 from beam_jobs.progress import Counter, _counts
 from beam_jobs.transforms import BAD, ORDER, READING, CombineStatistics, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import codec, schema, shards, synth, tfrecord
@@ -148,7 +148,11 @@ def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
 
     def build(pipeline, _counter):
         sent = pipeline | beam.Create(batches) | beam.FlatMap(lambda b: split_batch(b, layout.partition(b.column("id").to_pylist())))
-        return (sent,) | WriteShards(layout, records, columns, Counter(None), spill) | beam.combiners.ToList()
+        empty = pa.RecordBatch.from_pylist([], schema=columns)
+        every = pipeline | "Every" >> beam.Create(list(range(partitions))) | beam.Map(lambda partition: (partition, empty))
+        return (
+            (sent, every) | GroupBatches(spill) | beam.ParDo(WriteShards(layout, records, columns, Counter(None))) | beam.combiners.ToList()
+        )
 
     return records, sorted(collected(build, workers=workers), key=lambda pair: pair[0]["name"])
 

@@ -185,15 +185,15 @@ def test_a_disk_that_is_too_small(made, command, tmp_path, monkeypatch):
 
 
 def test_books_that_do_not_balance_are_an_error(made, command, tmp_path, monkeypatch):
-    from beam_jobs import augment
+    from beam_jobs import rebalance
 
-    class Lossy(augment.Route):
+    class Lossy(rebalance.Route):
         def process(self, batch):
             outputs = list(super().process(batch))
-            lost = next(output for output in outputs if getattr(output, "tag", None) == augment.KEPT)
+            lost = next(output for output in outputs if getattr(output, "tag", None) == rebalance.KEPT)
             yield from (output for output in outputs if output is not lost)
 
-    monkeypatch.setattr(augment, "Route", Lossy)
+    monkeypatch.setattr(rebalance, "Route", Lossy)
     result = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--threshold", 30, status=2)
     assert "the books do not balance" in one_sentence(result)
     assert not (tmp_path / "out" / "manifest.json").exists()
