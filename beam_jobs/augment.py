@@ -78,7 +78,9 @@ def run(
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
     check_input(source, settings)
+    engine.check_reach(source.files[0], output.folder)
     if holdout is not None:
+        engine.check_reach(holdout.source.files[0])
         holdout.check(source.schema)
     given = None if counts is None else read_counts(counts, settings)
     order = _order(source, settings, output, engine, counts, holdout)

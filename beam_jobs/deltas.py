@@ -41,6 +41,7 @@ def run(
     """
     if source.schema.kind != "video":
         raise DataError(f"{source.files[0]} has {source.schema.kind}-level records: deltas are made of video-level ones")
+    engine.check_reach(source.files[0])
     shards.check_output(out, overwrite)
     counted = stats.compute(source, engine, stats.Request(features=False)).to_dict()
     counts, records = np.array(counted["label_counts"], np.int64), counted["num_records"]
@@ -77,7 +78,7 @@ def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, 
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter)
         donors = read.batches | "Donors" >> beam.FlatMap(_donors, selection).with_output_types(PAIR)
         grouped = (donors,) | "Labels" >> GroupBatches(spill if engine.runner == "local" else None)
-        made = grouped | "Pairs" >> beam.ParDo(_Pairs(selection, schema, threads)) | "Gather" >> beam.combiners.ToList()
+        made = grouped | "Pairs" >> engine.seeking(beam.ParDo(_Pairs(selection, schema, threads))) | "Gather" >> beam.combiners.ToList()
         return made | "Add what was read" >> beam.Map(_with_records, beam.pvalue.AsList(read[READING]))
 
     with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=disk) as spill:

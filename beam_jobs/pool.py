@@ -40,6 +40,7 @@ def run(source: Input, out: str, moments: tuple[str, ...], name: str, engine: ru
     Raises:
       DataError: the records are not frame-level ones, the output folder is wrong, or the books do not balance.
     """
+    engine.check_reach(source.files[0], out)
     schema = pooled_schema(source.schema, moments)
     plan = {
         "job": "pool",

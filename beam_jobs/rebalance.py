@@ -82,14 +82,14 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
     source, local = job.source, engine.runner == "local"
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        parts = _local(job, work, pipeline, counter) if local else _on_a_service(job, pipeline, counter)
+        parts = _local(job, work, pipeline, counter) if local else _on_a_service(job, engine, pipeline, counter)
         entries = parts.written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = parts.written | "Statistics" >> beam.Map(lambda pair: pair[1])
         merged = statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(source.schema))
         books = parts.books | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
         forecast = parts.forecast | "Add up the forecast" >> beam.CombineGlobally(total)
         singles = beam.pvalue.AsSingleton(merged), beam.pvalue.AsDict(books), beam.pvalue.AsSingleton(forecast)
-        lists = [beam.pvalue.AsList(part) for part in (parts.bad, parts.near, *parts.progress)]
+        lists = [beam.pvalue.AsList(part) for part in (parts.bad, parts.near, parts.progress)]
         return entries | "Summarize" >> beam.Map(_summarize, *singles, *lists)
 
     def fresh(outcome: Outcome) -> int:
@@ -101,14 +101,14 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
 
 
 class _Parts(NamedTuple):
-    """PCollections: (entry, statistics) of each shard, entries of the books, and so on; locally also what was done of each step."""
+    """PCollections: (entry, statistics) of each shard, entries of the books, and so on; on a service `progress` is empty."""
 
     written: Any
     books: tuple[Any, ...]
     bad: Any
     forecast: Any
     near: Any
-    progress: tuple[Any, ...] = ()
+    progress: Any
 
 
 def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _Parts:
@@ -126,35 +126,31 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _
     named = tasks | "Name shards" >> beam.MapTuple(lambda number, parts: (f"shards-{number:06d}", (number, parts[0])))
     written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, job.layout)))
     steps = {"files": read, "pools": made, "parts of the output": written}
-    progress = tuple(units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items())
+    progress = [units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items()] | "Done" >> beam.Flatten()
     books = tuple(outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items())
     bad, forecast, near = outputs(read, BAD, "Bad"), outputs(read, FORECAST, "Forecast"), outputs(made, NEAR, "Near")
     return _Parts(outputs(written, MAIN, "Shards"), books, bad, forecast, near, progress)
 
 
-def _on_a_service(job: Job, pipeline: beam.Pipeline, counter: Counter) -> _Parts:
-    files = pipeline | "Files" >> beam.Create(list(enumerate(job.source.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
-    read = files | "Read" >> beam.ParDo(_read_and_route(job, counter)).with_output_types(PAIR).with_outputs(
-        KEPT, BOOKS, FORECAST, BAD, READING, main="pools"
+def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> _Parts:
+    read_and_route, synthesize = (
+        beam.ParDo(do).with_output_types(PAIR) for do in (_read_and_route(job, counter), _synthesize(job, counter))
     )
+    files = pipeline | "Files" >> beam.Create(list(enumerate(job.source.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
+    read = files | "Read" >> read_and_route.with_outputs(KEPT, BOOKS, FORECAST, BAD, READING, main="pools")
     pooled = [read.pools]
     if job.holdout is not None:
-        held_out = (
-            pipeline | "Held-out files" >> beam.Create(list(enumerate(job.holdout.source.files))) | "Spread these" >> beam.Reshuffle()
-        )
-        pooled.append(
-            (
-                held_out
-                | "Hold out" >> beam.ParDo(_read_held_out(job, job.holdout, counter)).with_output_types(PAIR).with_outputs(main="pools")
-            ).pools
-        )
+        read_held_out = beam.ParDo(_read_held_out(job, job.holdout, counter)).with_output_types(PAIR)
+        held_out = pipeline | "Held-out files" >> beam.Create(list(enumerate(job.holdout.source.files)), reshuffle=False)
+        pooled.append((held_out | "Spread these" >> beam.Reshuffle() | "Hold out" >> read_held_out.with_outputs(main="pools")).pools)
     grouped = tuple(pooled) | "Pools" >> GroupBatches(None)
-    made = grouped | "Synthesize" >> beam.ParDo(_synthesize(job, counter)).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
+    made = grouped | "Synthesize" >> engine.seeking(synthesize).with_outputs(BOOKS, NEAR, main="batches")
     empty = pa.RecordBatch.from_pylist([], schema=job.columns)  # so that a shard without rows is written too
     numbers = pipeline | "Parts" >> beam.Create(list(range(job.layout.num_partitions)))
     every = numbers | "Empty" >> beam.Map(lambda number: (number, empty))
     written = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None) | "Write" >> beam.ParDo(_write(job, counter))
-    return _Parts(written, (read[BOOKS], made[BOOKS]), read[BAD], read[FORECAST], made[NEAR])
+    nothing = pipeline | "No units" >> beam.Create([])
+    return _Parts(written, (read[BOOKS], made[BOOKS]), read[BAD], read[FORECAST], made[NEAR], nothing)
 
 
 def _spread(pipeline: beam.Pipeline, name: str, files: list[str], label: str) -> Any:
@@ -198,11 +194,11 @@ def _summarize(
     forecast: np.ndarray,
     bad: list[BadRecord],
     near: list[Any],
-    *progress: list[Progress],
+    progress: list[Progress],
 ) -> Outcome:
     """Put it all in order."""
     by_name = sorted(entries, key=lambda entry: entry["name"])
-    return Outcome(by_name, statistics, books, sorted(bad), forecast[:-1], sorted(near), [unit for step in progress for unit in step])
+    return Outcome(by_name, statistics, books, sorted(bad), forecast[:-1], sorted(near), progress)
 
 
 class Route(beam.DoFn):

@@ -60,6 +60,7 @@ def run(source: Input, request: Request, engine: runners.Engine) -> Resumed:
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, an id comes twice, or the books do not balance.
     """
+    engine.check_reach(source.files[0], request.folder)
     split_of_file = request.splits.of_files(source.files)
     plan = _plan(source, request, engine, split_of_file)
     work = open_work(request.folder, plan, request.overwrite)

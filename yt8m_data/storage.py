@@ -225,7 +225,9 @@ class ObjectPath:
             _store(self.scheme).delete_file(self.key)
 
     def rmtree(self) -> None:
-        """Remove all objects below."""
+        """Remove all objects below, if there are any."""
+        if not self.is_dir():
+            return
         with _told(self), contextlib.suppress(FileNotFoundError):  # which Google's store says of the folder itself, when all in it is gone
             _store(self.scheme).delete_dir(self.key)
 

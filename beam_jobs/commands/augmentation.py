@@ -4,7 +4,18 @@ from typing import Any
 
 import click
 
-from beam_jobs.commands.options import ENGINE, INPUT, OVERWRITE, VOCABULARY, command_line, engine_of, open_input, told, yt8m_data
+from beam_jobs.commands.options import (
+    ACCELERATOR,
+    ENGINE,
+    INPUT,
+    OVERWRITE,
+    VOCABULARY,
+    command_line,
+    engine_of,
+    open_input,
+    told,
+    yt8m_data,
+)
 from yt8m_data.errors import DataError
 
 
@@ -76,6 +87,7 @@ from yt8m_data.errors import DataError
 @VOCABULARY
 @INPUT
 @ENGINE
+@ACCELERATOR
 @OVERWRITE
 @click.pass_context
 def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: Any) -> None:
@@ -130,6 +142,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
 @click.option("--seed", type=int, default=0, show_default=True)
 @INPUT
 @ENGINE
+@ACCELERATOR
 @OVERWRITE
 @click.pass_context
 def deltas(ctx: click.Context, patterns: tuple[str, ...], out: str, count: int, threshold: str, seed: int, **options: Any) -> None:
