@@ -130,7 +130,11 @@ def run(
         "forecast": {"bound": plan.bound, "records": float(forecast[-1]), "label_counts": forecast[:-1].tolist()},
         "unfilled": sampling.unfilled(plan, np.array(after["label_counts"]), per_label(books, OWN, plan), per_label(books, FILLER, plan)),
         "quality": quality_of(source.schema.features[0].name, books),
-        **({"holdout": holdouts.summarize(holdout, near, books.get(rebalance.NEAR, 0))} if holdout is not None else {}),
+        **(
+            {"holdout": holdouts.summarize(holdout, near, books.get(rebalance.NEAR, 0), books.get(rebalance.HELD_OUT_BAD, 0))}
+            if holdout is not None
+            else {}
+        ),
         "plan": plan.to_dict(),
     }
     shards.write_json(folder / shards.MANIFEST, manifest)
@@ -231,7 +235,7 @@ def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, fol
     path = folder / deltas.FILE
     if not path.exists():
         selection = deltas.plan(plan.counts, plan.threshold, plan.settings.deltas, plan.settings.seed)
-        deltas.write(str(path), delta_job.collect(source, selection, engine, disk))
+        deltas.write(str(path), delta_job.collect(source, selection, engine, disk).deltas)
     return str(path)
 
 

@@ -98,13 +98,16 @@ class Watch:
         return self.limits[label]
 
 
-def summarize(holdout: HoldOut, found: list[tuple[float, str, str, int]], total: int) -> dict[str, Any]:
-    """Lay out the near-duplicates as the manifest holds them; `found` lists the nearest at least, `total` counts all."""
+def summarize(holdout: HoldOut, found: list[tuple[float, str, str, int]], total: int, bad: int) -> dict[str, Any]:
+    """Lay out the near-duplicates as the manifest holds them; `found` lists the nearest at least, `total` counts all.
+
+    `bad` is how many held-out records were left out.
+    """
     listed = [
         {"id": synthetic, "held_out": real, "label": label, "distance": float(f"{distance:.6g}")}
         for distance, synthetic, real, label in sorted(found)[:LISTED]
     ]
-    return {"files": holdout.source.files, "near": holdout.near, "near_duplicates": total, "nearest": listed}
+    return {"files": holdout.source.files, "bad": bad, "near": holdout.near, "near_duplicates": total, "nearest": listed}
 
 
 def _carrying(members: tuple[np.ndarray, np.ndarray], label: int) -> np.ndarray:

@@ -31,7 +31,7 @@ from yt8m_data.shard_file import is_whole
 from yt8m_data.statistics import Statistics
 from yt8m_data.work import Work
 
-KEPT, BOOKS, FORECAST, NEAR = "kept", "books", "forecast", "near"
+KEPT, BOOKS, FORECAST, NEAR, HELD_OUT_BAD = "kept", "books", "forecast", "near", "held out: bad"
 
 
 class Job(NamedTuple):
@@ -104,7 +104,7 @@ class _Parts(NamedTuple):
     """PCollections: (entry, statistics) of each shard, entries of the books, and so on; on a service `progress` is empty."""
 
     written: Any
-    books: tuple[Any, ...]
+    books: list[Any]
     bad: Any
     forecast: Any
     near: Any
@@ -115,10 +115,12 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _
     pooled, output = work.runs("pools"), work.runs("output")
     route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output})
     read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
-    spilled = [read]
+    spilled, books = [read], []
     if job.holdout is not None:
         hold_out_once = Once(_read_held_out(job, job.holdout, counter), work, {MAIN: pooled})
-        spilled.append(_spread(pipeline, "held-out", job.holdout.source.files, "Held-out files") | "Hold out" >> beam.ParDo(hold_out_once))
+        held_out = _spread(pipeline, "held-out", job.holdout.source.files, "Held-out files") | "Hold out" >> beam.ParDo(hold_out_once)
+        spilled.append(held_out)
+        books.append(outputs(held_out, BAD, "Held out: bad") | "Count these" >> beam.Map(lambda _: (HELD_OUT_BAD, 1)))
     pools_ = tuple(spilled) | "Pools" >> ReadSpilled(pooled)
     named = pools_ | "Name pools" >> beam.MapTuple(lambda number, batches: (f"pools-{number:06d}", (number, batches)))
     made = named | "Synthesize" >> beam.ParDo(Once(_synthesize(job, counter), work, {MAIN: output}))
@@ -127,7 +129,7 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _
     written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, job.layout)))
     steps = {"files": read, "pools": made, "parts of the output": written}
     progress = [units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items()] | "Done" >> beam.Flatten()
-    books = tuple(outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items())
+    books += [outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items()]
     bad, forecast, near = outputs(read, BAD, "Bad"), outputs(read, FORECAST, "Forecast"), outputs(made, NEAR, "Near")
     return _Parts(outputs(written, MAIN, "Shards"), books, bad, forecast, near, progress)
 
@@ -138,11 +140,13 @@ def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, cou
     )
     files = pipeline | "Files" >> beam.Create(list(enumerate(job.source.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
     read = files | "Read" >> read_and_route.with_outputs(KEPT, BOOKS, FORECAST, BAD, READING, main="pools")
-    pooled = [read.pools]
+    pooled, books = [read.pools], []
     if job.holdout is not None:
         read_held_out = beam.ParDo(_read_held_out(job, job.holdout, counter)).with_output_types(PAIR)
         held_out = pipeline | "Held-out files" >> beam.Create(list(enumerate(job.holdout.source.files)), reshuffle=False)
-        pooled.append((held_out | "Spread these" >> beam.Reshuffle() | "Hold out" >> read_held_out.with_outputs(main="pools")).pools)
+        held_out = held_out | "Spread these" >> beam.Reshuffle() | "Hold out" >> read_held_out.with_outputs(BAD, READING, main="pools")
+        pooled.append(held_out.pools)
+        books.append(held_out[BAD] | "Count these" >> beam.Map(lambda _: (HELD_OUT_BAD, 1)))
     grouped = tuple(pooled) | "Pools" >> GroupBatches(None)
     made = grouped | "Synthesize" >> engine.seeking(synthesize).with_outputs(BOOKS, NEAR, main="batches")
     empty = pa.RecordBatch.from_pylist([], schema=job.columns)  # so that a shard without rows is written too
@@ -150,7 +154,7 @@ def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, cou
     every = numbers | "Empty" >> beam.Map(lambda number: (number, empty))
     written = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None) | "Write" >> beam.ParDo(_write(job, counter))
     nothing = pipeline | "No units" >> beam.Create([])
-    return _Parts(written, (read[BOOKS], made[BOOKS]), read[BAD], read[FORECAST], made[NEAR], nothing)
+    return _Parts(written, [*books, read[BOOKS], made[BOOKS]], read[BAD], read[FORECAST], made[NEAR], nothing)
 
 
 def _spread(pipeline: beam.Pipeline, name: str, files: list[str], label: str) -> Any:
