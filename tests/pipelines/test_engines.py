@@ -7,6 +7,7 @@ CONTRIBUTING.md says how to have them.
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -82,9 +83,12 @@ def flink():
 def worker_pool(tmp_path_factory):
     """The address of a pool of workers, a process of its own, as it would stand beside each TaskManager."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port=50051"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
     with open(tmp_path_factory.mktemp("pool") / "log", "wb") as log, subprocess.Popen(command, env=environment, stderr=log) as pool:
-        yield "localhost:50051"
+        yield f"localhost:{port}"
         pool.terminate()
 
 
