@@ -12,6 +12,7 @@ data, output.
 """
 
 import argparse
+import resource
 import shutil
 import subprocess
 import sys
@@ -42,9 +43,15 @@ def used(process: psutil.Process) -> tuple[int, int, int]:
     return shares, private, processes
 
 
-def watch(words: list[str]) -> tuple[float, int, int, int]:
-    """Run a command; return the seconds it took, the peaks of proportional and private memory of its processes, and of their number."""
-    start = time.perf_counter()
+def cpu_seconds() -> float:
+    """The processor time of all children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def watch(words: list[str]) -> tuple[float, float, int, int, int]:
+    """Run a command; return its seconds, those of processors, the peaks of proportional and private memory, and of processes."""
+    start, before = time.perf_counter(), cpu_seconds()
     call = [sys.executable, "-c", "import cli; cli.yt8m_data()", *words]
     process = psutil.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     peaks = (0, 0, 0)
@@ -53,7 +60,7 @@ def watch(words: list[str]) -> tuple[float, int, int, int]:
         time.sleep(INTERVAL)
     if process.returncode:
         sys.exit(f"exit status {process.returncode}: {words}\n{process.stderr.read().decode()}")
-    return time.perf_counter() - start, *peaks
+    return time.perf_counter() - start, cpu_seconds() - before, *peaks
 
 
 def main() -> None:
@@ -66,19 +73,19 @@ def main() -> None:
     options = parser.parse_args()
     words = (options.words[1:] if options.words[:1] == ["--"] else options.words) or ["shard", "IN", "OUT", "--memory-budget", "256MB"]
     print(f"yt8m-data {' '.join(words)}, {options.kind}-level")
-    print(
-        f"{'data, MB':>10}{'written, MB':>13}{'records':>11}{'seconds':>9}{'MB/s':>7}{'PSS, MB':>9}{'private, MB':>13}{'processes':>11}",
-        flush=True,
-    )
+    names = {"data, MB": 10, "written, MB": 13, "records": 11, "seconds": 9, "CPU s": 8, "MB/s": 7, "PSS, MB": 9, "private, MB": 13}
+    print("".join(f"{name:>{width}}" for name, width in names.items()) + f"{'processes':>11}", flush=True)
     for times in map(int, options.times.split(",")):
         with tempfile.TemporaryDirectory(prefix="yt8m-memory-", dir=options.folder) as folder:
             asked = times * memory.parse_bytes(options.unit)
             data, out = Path(folder) / "data", Path(folder) / "out"
             made = write(SyntheticSpec(options.kind, asked // RECORD_BYTES[options.kind]), str(data), max(4, asked // SHARD_BYTES))
             size, places = sum(shard["bytes"] for shard in made["shards"]), {"IN": str(data / "*.tfrecord"), "OUT": str(out)}
-            seconds, shares, private, processes = watch([places.get(word, word) for word in words])
+            seconds, busy, shares, private, processes = watch([places.get(word, word) for word in words])
             written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-            row = f"{size / 1e6:>10,.0f}{written / 1e6:>13,.0f}{made['records']:>11,}{seconds:>9.1f}{size / 1e6 / seconds:>7.0f}"
+            row = (
+                f"{size / 1e6:>10,.0f}{written / 1e6:>13,.0f}{made['records']:>11,}{seconds:>9.1f}{busy:>8.0f}{size / 1e6 / seconds:>7.0f}"
+            )
             print(f"{row}{shares / 1e6:>9,.0f}{private / 1e6:>13,.0f}{processes:>11}", flush=True)
             shutil.rmtree(folder)
             Path(folder).mkdir()
