@@ -71,10 +71,15 @@ def open_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work:
 def find_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work | None:
     """Find what the same command has left where it was killed; None where there is nothing to resume, and an output can be begun.
 
+    Of a finished output the work folder is removed, where a kill has prevented that.
+
     Raises:
       DataError: as `open_work`.
     """
     folder, spill = _places(output, plan)
+    if (folder.parent / shards.MANIFEST).exists() and folder.exists():
+        shutil.rmtree(spill, ignore_errors=True)
+        storage.remove_tree(folder)
     if not (folder / _PLAN).exists():
         shards.check_output(output, overwrite)
         return None
