@@ -7,51 +7,31 @@ read -> route -+-> videos to keep as they are --------------------------+-> writ
 import os
 import shutil
 import tempfile
-from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 
 from beam_jobs import deltas as delta_job
 from beam_jobs import holdout as holdouts
 from beam_jobs import runners, stats
-from beam_jobs.books import (
-    DISTANCE,
-    FILLER,
-    LABEL,
-    NEARER_OTHER,
-    OWN,
-    TO_BASE,
-    TO_NEIGHBOR,
-    TO_OTHER,
-    check_forecast,
-    entries_of,
-    part_of,
-    per_label,
-    quality_of,
-    totals_of,
-)
-from beam_jobs.forecast import expected_counts, foresee, total
+from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, check_forecast, part_of, per_label, quality_of, totals_of
+from beam_jobs.forecast import foresee, total
 from beam_jobs.group import PAIR, GroupBatches
-from beam_jobs.holdout import HoldOut, ReadHeldOut, Watch
+from beam_jobs.holdout import HoldOut, ReadHeldOut
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, ORDER, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
-from yt8m_data import deltas, frame_synthesis, pools, sampling, shards, storage, synthesis
+from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize, Work
+from beam_jobs.transforms import BAD, Layout, MergeStatistics, ReadShards, WriteShards
+from yt8m_data import deltas, pools, sampling, shards, storage, synthesis
 from yt8m_data.errors import BadRecord, DataError, bad_lines
-from yt8m_data.schema import PROVENANCE, Schema
 from yt8m_data.statistics import Statistics, measures
 from yt8m_data.statistics import folder as folders
 from yt8m_data.work import versions
 
-PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
-
-KEPT, BOOKS, FORECAST, NEAR = "kept", "books", "forecast", "near"
+PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output on a service
+OUTPUT_ROWS = 1 << 18  # recipes in one partition of the output, some 60 MB
 
 
 @dataclass(frozen=True)
@@ -102,7 +82,7 @@ def run(
     before, sets = counted_input(source, settings, engine, counts)
     plan = make_plan(source, settings, before, sets)
     folder = shards.prepare_output(output.folder, output.overwrite)
-    layout = _layout(source, plan, output)
+    layout = _layout(source, plan, output, engine)
     bank = collect_bank(source, plan, engine, folder)
 
     packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
@@ -208,16 +188,21 @@ def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, fol
     return path
 
 
-def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
-    """Choose the number of shards and partitions, and check that the output fits on the disk, once spilled and once written."""
+def _layout(source: Input, plan: sampling.Plan, output: Output, engine: runners.Engine) -> Layout:
+    """Choose the number of shards and partitions, and check that the disk has room for the output, and for the input once more."""
     size = int(source.bytes * max(plan.growth(), 1.0))
     disk = storage.disk_for(output.folder)
-    needed, free = 2 * (size + source.bytes), shutil.disk_usage(disk).free
+    needed, free = size + 2 * source.bytes, shutil.disk_usage(disk).free
     if needed > free:
         space = f"up to {needed / 1e9:,.1f} GB, and {disk} has {free / 1e9:,.1f} GB free"
         raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
     num_shards = output.num_shards or len(source.files)
-    return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)
+    if engine.runner == "local":
+        records = int((source.estimated_records or 1) * max(plan.growth(), 1.0))
+        partitions = max(records // OUTPUT_ROWS + 1, 4 * engine.processes(source.bytes))
+    else:
+        partitions = size // OUTPUT_BYTES + 1
+    return Layout(output.folder, output.name, num_shards, min(num_shards, partitions), plan.settings.seed)
 
 
 def pooled_bytes(source: Input, engine: runners.Engine) -> int:
@@ -239,23 +224,24 @@ def _run_pipeline(
     holdout: HoldOut | None,
 ) -> Any:
     """Run the pipeline; return what `_summarize` does."""
-    schema = source.schema
+    schema, local = source.schema, engine.runner == "local"
     threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
-    route = Route(plan, packed, layout, output.chunk_shards)
-    columns = pa.schema([*schema.arrow, *PROVENANCE])
-    pool_spill, output_spill = (os.path.join(spill, part) if engine.runner == "local" else None for part in ("pools", "output"))
+    pool_spill, output_spill, store = (os.path.join(spill, part) if local else None for part in ("pools", "output", "features"))
+    work = Work(plan, packed, layout, schema, store, bank)
+    route = Route(work, output.chunk_shards)
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
         routed = read.batches | "Route" >> beam.ParDo(route).with_output_types(PAIR).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
-        synthesize = Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None if holdout is None else holdout.near)
         pooled = [routed.pools]
         if holdout is not None:
             chunks = 1 if output.chunk_shards is None else -(-len(source.files) // output.chunk_shards)
-            pooled.append(pipeline | "Hold out" >> ReadHeldOut(holdout, schema, packed, chunks, counter.of("held out")))
+            pooled.append(pipeline | "Hold out" >> ReadHeldOut(holdout, schema, packed, chunks, counter.of("held out"), store))
         grouped = tuple(pooled) | "Pools" >> GroupBatches(pool_spill)
+        synthesize = Synthesize(work, threads, counter.of("made"), None if holdout is None else holdout.near)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
-        written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
+        write = WriteShards(layout, schema, work.sent, counter.of("written"), output_spill, work.written, work.maker if local else None)
+        written = (routed[KEPT], made.batches) | write
         entries = written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = written | "Statistics" >> beam.Map(lambda pair: pair[1]) | "Merge" >> beam.CombineGlobally(MergeStatistics(schema))
         books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
@@ -264,112 +250,6 @@ def _run_pipeline(
         return entries | "Summarize" >> beam.Map(_summarize, *sides, beam.pvalue.AsSingleton(forecast), beam.pvalue.AsList(made[NEAR]))
 
     return runners.run(engine, "augment", source.bytes, source.estimated_records, build, lambda result: result[2].get("read", 0))
-
-
-class Route(beam.DoFn):
-    """Batches -> (partition of pools, batch).
-
-    Outputs: `kept` (partition of the output, batch), `books` (entry, count), and `forecast`, what `expected_counts` says of the batch.
-    """
-
-    def __init__(self, plan: sampling.Plan, packed: pools.Pools, layout: Layout, chunk_shards: int | None) -> None:
-        self.plan, self.packed, self.layout, self.chunk_shards = plan, packed, layout, chunk_shards
-
-    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        """Say where each video goes."""
-        as_is, over, rows, partitions = pools.route(self.plan, self.packed, batch)
-        for entry, count in (
-            ("read", batch.num_rows),
-            ("kept", len(as_is) + len(over)),
-            ("dropped", batch.num_rows - len(as_is) - len(over)),
-        ):
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-        yield beam.pvalue.TaggedOutput(FORECAST, expected_counts(batch, self.plan))
-        own = np.bincount(self.plan.decide(batch.column("labels")) + 1, minlength=2)[1:]
-        for label in np.flatnonzero(own).tolist():
-            yield beam.pvalue.TaggedOutput(BOOKS, ((OWN, label), int(own[label])))
-        kept, copies = synthesis.decouple(_originals(batch.take(pa.array(as_is)), self.plan, b"_s00"), self.plan)
-        for entry, count in entries_of(copies).items():
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-        for part in (kept, copies):
-            for pair in split_batch(part, self.layout.partition(part.column("id").to_pylist())):
-                yield beam.pvalue.TaggedOutput(KEPT, pair)
-        if self.chunk_shards is not None:  # each chunk has partitions of its own
-            chunk = (batch.column(ORDER).to_numpy()[rows] >> 32) // self.chunk_shards
-            partitions = chunk * self.packed.count + partitions
-        yield from split_batch(batch, partitions, rows)
-
-
-class Synthesize(beam.DoFn):
-    """(partition of pools, batches) -> (partition of the output, batch) of its over-sampled videos and of what is made of them."""
-
-    def __init__(
-        self,
-        plan: sampling.Plan,
-        packed: pools.Pools,
-        layout: Layout,
-        schema: Schema,
-        threads: int,
-        counter: Counter,
-        bank: str | None,
-        near: float | None,
-    ) -> None:
-        self.plan, self.packed, self.layout, self.schema = plan, packed, layout, schema
-        self.threads, self.counter, self.bank, self.near = threads, counter, bank, near
-
-    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
-        """Make what a partition's bases give."""
-        partition, batches = element
-        batch: pa.RecordBatch | frame_synthesis.Videos
-        watch = None
-        if self.schema.kind == "frame":
-            batch = frame_synthesis.Videos(batches, self.schema)
-            heads, take = batch.heads, batch.take
-        else:
-            everything = pa.concat_batches(list(batches))
-            order = everything.column(ORDER).to_numpy()
-            whole, held_out = everything.take(pa.array(np.argsort(order))), int((order < 0).sum())  # these come first
-            batch = heads = whole.slice(held_out)
-            take = partial(_take, batch)
-            watch = None if self.near is None else Watch(self.near, batch, whole.slice(0, held_out), self.plan, self.schema)
-        order = heads.column(ORDER).to_numpy()
-        deciding = pools.bases(self.plan, self.packed, partition % self.packed.count, heads)
-        for originals in take(np.flatnonzero(deciding >= 0)):
-            yield from self._send(_originals(originals, self.plan, b"_o00"))
-        books: Tally[Any] = Tally()
-        near: list[Any] = []
-        bank = None if self.bank is None else deltas.read(self.bank)
-        for made in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads, bank, self.layout.partition):
-            self.counter.add(made.batch.num_rows)
-            books += entries_of(made.batch)
-            books.update((DISTANCE, number) for number in pools.distance_bins(made.apart))
-            books.update((FILLER, label) for label in made.deciding[made.filler].tolist())
-            for part, squared in zip((TO_BASE, TO_NEIGHBOR, TO_OTHER), made.checked, strict=True):
-                books.update((part, number) for number in pools.distance_bins(squared))
-            books[NEARER_OTHER] += int((made.checked.other < made.checked.base).sum())
-            near += watch.look(made) if watch else []
-            yield from self._send(made.batch)
-        books[NEAR] += len(near)
-        for each in sorted(near)[: holdouts.LISTED]:
-            yield beam.pvalue.TaggedOutput(NEAR, each)
-        for entry, count in books.items():
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-
-    def _send(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-        return split_batch(batch, self.layout.partition(batch.column("id").to_pylist()))
-
-
-def _take(batch: pa.RecordBatch, rows: np.ndarray) -> Iterator[pa.RecordBatch]:
-    yield batch.take(pa.array(rows))
-
-
-def _originals(batch: pa.RecordBatch, plan: sampling.Plan, suffix: bytes) -> pa.RecordBatch:
-    """Drop the ORDER column; the policy `authors` marks the ids of originals as the published scripts do."""
-    batch = batch.drop_columns([ORDER])
-    if plan.settings.policy != "authors":
-        return batch
-    ids = pa.array([i + suffix for i in batch.column("id").to_pylist()], pa.binary())
-    return batch.set_column(0, batch.schema.field(0), ids)
 
 
 def _summarize(
