@@ -16,7 +16,7 @@ import numpy as np
 from beam_jobs import deltas as delta_job
 from beam_jobs import holdout as holdouts
 from beam_jobs import runners, stats
-from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, check_forecast, part_of, per_label, quality_of, totals_of
+from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, add_up, check_forecast, part_of, per_label, quality_of, totals_of
 from beam_jobs.forecast import foresee, total
 from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.holdout import HoldOut, ReadHeldOut
@@ -242,11 +242,11 @@ def _run_pipeline(
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
         write = WriteShards(layout, schema, work.sent, counter.of("written"), output_spill, work.written, work.maker if local else None)
         written = (routed[KEPT], made.batches) | write
-        entries = written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
+        entries = written | "Entries" >> beam.FlatMap(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = written | "Statistics" >> beam.Map(lambda pair: pair[1]) | "Merge" >> beam.CombineGlobally(MergeStatistics(schema))
-        books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
+        books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombineGlobally(add_up)
         forecast = routed[FORECAST] | "Add up the forecast" >> beam.CombineGlobally(total)
-        sides = beam.pvalue.AsSingleton(statistics), beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD])
+        sides = beam.pvalue.AsSingleton(statistics), beam.pvalue.AsSingleton(books), beam.pvalue.AsList(read[BAD])
         return entries | "Summarize" >> beam.Map(_summarize, *sides, beam.pvalue.AsSingleton(forecast), beam.pvalue.AsList(made[NEAR]))
 
     return runners.run(engine, "augment", source.bytes, source.estimated_records, build, lambda result: result[2].get("read", 0))

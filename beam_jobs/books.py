@@ -1,7 +1,7 @@
 """The books of an augmentation: a count for each entry, which workers add up, and what the manifest tells of them."""
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,14 @@ def entries_of(synthetic: pa.RecordBatch) -> Tally[Any]:
     labels, counts = np.unique(distinct_labels(synthetic.column("labels"))[1], return_counts=True)
     entries.update({(LABEL, label): count for label, count in zip(labels.tolist(), counts.tolist(), strict=True)})
     return entries
+
+
+def add_up(books: Iterable[Tally[Any]]) -> Tally[Any]:
+    """Add up the books of several workers."""
+    total: Tally[Any] = Tally()
+    for each in books:
+        total.update(each)
+    return total
 
 
 def part_of(books: dict[Any, int], part: str) -> dict[Any, int]:

@@ -95,7 +95,7 @@ class Work(NamedTuple):
 class Route(beam.DoFn):
     """Batches -> (partition of pools, batch).
 
-    Outputs: `kept` (partition of the output, batch), `books` (entry, count), and `forecast`, what `expected_counts` says of the batch.
+    Outputs: `kept` (partition of the output, batch), `books`, and `forecast`, what `expected_counts` says of the batch.
     """
 
     def __init__(self, work: Work, chunk_shards: int | None) -> None:
@@ -105,21 +105,16 @@ class Route(beam.DoFn):
         """Say where each video goes."""
         work, plan = self.work, self.work.plan
         as_is, over, rows, partitions = pools.route(plan, work.packed, batch)
-        for entry, count in (
-            ("read", batch.num_rows),
-            ("kept", len(as_is) + len(over)),
-            ("dropped", batch.num_rows - len(as_is) - len(over)),
-        ):
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
+        count = len(as_is) + len(over)
+        books: Tally[Any] = Tally({"read": batch.num_rows, "kept": count, "dropped": batch.num_rows - count})
         yield beam.pvalue.TaggedOutput(FORECAST, expected_counts(batch, plan))
         own = np.bincount(plan.decide(batch.column("labels")) + 1, minlength=2)[1:]
-        for label in np.flatnonzero(own).tolist():
-            yield beam.pvalue.TaggedOutput(BOOKS, ((OWN, label), int(own[label])))
+        books.update({(OWN, label): int(own[label]) for label in np.flatnonzero(own).tolist()})
         if work.store is not None:
             batch = store.put(work.store, batch, np.union1d(as_is, rows), work.schema)
         kept, copies = synthesis.decouple(work.originals(batch.take(pa.array(as_is)), b"_s00"), plan)
-        for entry, count in entries_of(copies).items():
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
+        books.update(entries_of(copies))
+        yield beam.pvalue.TaggedOutput(BOOKS, books)
         for part in (kept, copies):
             for pair in work.send(work.as_they_are(part)):
                 yield beam.pvalue.TaggedOutput(KEPT, pair)
@@ -165,7 +160,7 @@ class Synthesize(beam.DoFn):
         bank = work.deltas()
         for made in pools.synthesize(plan, heads, vectors, deciding, order, work.schema, self.threads, bank):
             self.counter.add(made.recipes.num_rows)
-            books += entries_of(made.recipes)
+            books.update(entries_of(made.recipes))
             books.update((DISTANCE, number) for number in pools.distance_bins(made.apart))
             books.update((FILLER, label) for label in made.deciding[made.filler].tolist())
             hashes = work.layout.hashes(made.recipes.column("id").to_pylist())
@@ -174,12 +169,11 @@ class Synthesize(beam.DoFn):
             if watch:
                 near += watch.look(moved, made.deciding, partial(self._look, rows=rows, bank=bank))
             yield from self._send(moved, hashes, rows, bank)
-        books += self._gates(sample, vectors, keys, plan.decide(heads.column("labels")), rows, bank)
+        books.update(self._gates(sample, vectors, keys, plan.decide(heads.column("labels")), rows, bank))
         books[NEAR] += len(near)
         for each in sorted(near)[: holdouts.LISTED]:
             yield beam.pvalue.TaggedOutput(NEAR, each)
-        for entry, count in books.items():
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
+        yield beam.pvalue.TaggedOutput(BOOKS, books)
 
     def _send(self, moved: pa.RecordBatch, hashes: np.ndarray, rows: Rows, bank: Any) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Send recipes; or on a service the videos that are made by them, some at a time."""

@@ -209,7 +209,7 @@ def _by_hash(hashes: np.ndarray, ids: pa.BinaryArray) -> np.ndarray:
 
 
 class WriteShards(beam.PTransform):
-    """(partition, batch) pairs of several sources -> shuffled shards on disk; gives a `(manifest entry, Statistics)` for each.
+    """(partition, batch) pairs of several sources -> shuffled shards on disk; gives `(manifest entries, Statistics)` for each partition.
 
     An id that comes twice ends the job.
 
@@ -256,19 +256,20 @@ class _WritePartition(beam.DoFn):
     ) -> None:
         self.layout, self.schema, self.columns, self.counter, self.make = layout, schema, columns, counter, make
 
-    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[dict[str, Any], Statistics]]:
+    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[list[dict[str, Any]], Statistics]]:
         partition, batches = element
         everything = pa.concat_batches(list(batches))
         make = self.make() if self.make else None
+        entries, statistics = [], Statistics(self.schema)
         for shard, rows in self.layout.ordered(partition, [everything], self.schema):
-            statistics = Statistics(self.schema)
             with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
                 for batch in map(make, rows) if make else rows:
                     writer.write(batch)
                     statistics.add(batch)
                     self.counter.add(batch.num_rows)
-            statistics.compact()
-            yield writer.entry, statistics
+            entries.append(writer.entry)
+        statistics.compact()
+        yield entries, statistics
 
 
 class CombineStatistics(beam.CombineFn):

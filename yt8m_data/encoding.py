@@ -43,7 +43,7 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
             encode_list = _encode_floats if SEGMENTS.field(column).type.value_type == pa.float32() else _encode_integers
             entries[column] = encode_list(batch.column(column), column)
     for column in PROVENANCE.names:
-        if column in batch.schema.names:
+        if column in batch.schema.names and batch.column(column).null_count < batch.num_rows:
             encode_column = _encode_floats if column == LABEL_WEIGHTS else _encode_numbers if column == "aug_lambda" else _encode_strings
             entries[column] = encode_column(batch.column(column), column)
     lists: dict[str, tuple[list[bytes], _Frames]] = {}
