@@ -16,7 +16,7 @@ import numpy as np
 
 from beam_jobs import deltas as delta_job
 from beam_jobs import holdout as holdouts
-from beam_jobs import rebalance, runners, stats
+from beam_jobs import rebalance, route, runners, stats
 from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, check_forecast, part_of, per_label, quality_of, totals_of
 from beam_jobs.forecast import foresee
 from beam_jobs.holdout import HoldOut
@@ -29,7 +29,8 @@ from yt8m_data.statistics import Statistics, measures
 from yt8m_data.statistics import folder as folders
 from yt8m_data.work import find_work, open_work, versions
 
-PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
+PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output on a service
+OUTPUT_ROWS = 1 << 18  # recipes in one partition of the output, some 60 MB
 
 Counted = tuple[dict[str, Any], measures.LabelSets | None]  # what `stats.json` holds, and the label sets
 
@@ -97,12 +98,13 @@ def run(
     work = work or open_work(output.folder, order, output.overwrite)
     if counted is not None:
         folders.write(counted, str(work.folder / _COUNTED), None)
-    layout = _layout(source, plan, output)
+    layout = _layout(source, plan, output, engine)
     folder = storage.to_path(output.folder)
     bank = collect_bank(source, plan, engine, folder, str(work.spill))
     packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
+    store = work.runs("features") if engine.runner == "local" else None
     threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
-    job = rebalance.Job(source, plan, packed, layout, output.chunk_shards, bank, holdout, threads)
+    job = rebalance.Job(source, route.Work(plan, packed, layout, source.schema, store, bank), output.chunk_shards, holdout, threads)
     entries, statistics, books, bad, forecast, near, progress = rebalance.run(job, engine, work)
     source.check_bad(bad, books.get("read", 0))
     totals = totals_of(books, bad, entries, settings.methods)
@@ -131,7 +133,7 @@ def run(
         "unfilled": sampling.unfilled(plan, np.array(after["label_counts"]), per_label(books, OWN, plan), per_label(books, FILLER, plan)),
         "quality": quality_of(source.schema.features[0].name, books),
         **(
-            {"holdout": holdouts.summarize(holdout, near, books.get(rebalance.NEAR, 0), books.get(rebalance.HELD_OUT_BAD, 0))}
+            {"holdout": holdouts.summarize(holdout, near, books.get(route.NEAR, 0), books.get(rebalance.HELD_OUT_BAD, 0))}
             if holdout is not None
             else {}
         ),
@@ -161,6 +163,7 @@ def _order(
         "name": output.name,
         "num_shards": output.num_shards,
         "chunk_shards": output.chunk_shards,
+        "workers": engine.processes(source.bytes) if engine.runner == "local" else 0,
         "pool_bytes": [output.pool_bytes, pooled_bytes(source, engine)],
         "holdout": None if holdout is None else [holdout.near, [storage.identity(path) for path in holdout.source.files]],
         "versions": versions(),
@@ -239,17 +242,22 @@ def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, fol
     return str(path)
 
 
-def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
-    """Choose the number of shards and partitions, and check that the output fits on the disk, once spilled and once written."""
+def _layout(source: Input, plan: sampling.Plan, output: Output, engine: runners.Engine) -> Layout:
+    """Choose the number of shards and partitions, and check that the disk has room for the output, and for the input once more."""
     size = int(source.bytes * max(plan.growth(), 1.0))
     disk = storage.disk_for(output.folder)
     there = 0 if storage.is_remote(output.folder) else storage.size_below(output.folder)
-    needed, free = 2 * (size + source.bytes) - there, shutil.disk_usage(disk).free
+    needed, free = size + 2 * source.bytes - there, shutil.disk_usage(disk).free
     if needed > free:
         space = f"up to {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free"
         raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
     num_shards = output.num_shards or len(source.files)
-    return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)
+    if engine.runner == "local":
+        records = int((source.estimated_records or 1) * max(plan.growth(), 1.0))
+        partitions = max(records // OUTPUT_ROWS + 1, 4 * engine.processes(source.bytes))
+    else:
+        partitions = size // OUTPUT_BYTES + 1
+    return Layout(output.folder, output.name, num_shards, min(num_shards, partitions), plan.settings.seed)
 
 
 def pooled_bytes(source: Input, engine: runners.Engine) -> int:

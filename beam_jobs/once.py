@@ -5,6 +5,7 @@ folder; the same job, run again, takes a noted unit as it is.
 """
 
 import contextlib
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,12 +42,18 @@ class Once(beam.DoFn):
       work: the work folder.
       spills: folders of runs, by output: of these outputs pairs (partition, batch) are spilled there.
       whole: whether all that the unit wrote elsewhere is as it left it, told by its outputs.
+      appended: files that all units append to, and that must have reached the disk before one is noted.
     """
 
     def __init__(
-        self, do: beam.DoFn, work: Work, spills: Mapping[str, str], whole: Callable[[Mapping[str, list[Any]]], bool] = lambda _: True
+        self,
+        do: beam.DoFn,
+        work: Work,
+        spills: Mapping[str, str],
+        whole: Callable[[Mapping[str, list[Any]]], bool] = lambda _: True,
+        appended: Sequence[str] = (),
     ) -> None:
-        self.do, self.done, self.spills, self.whole = do, work.done, spills, whole
+        self.do, self.done, self.spills, self.whole, self.appended = do, work.done, spills, whole, appended
 
     def setup(self) -> None:
         """Set the DoFn up."""
@@ -84,6 +91,9 @@ class Once(beam.DoFn):
                     outputs.setdefault(tag, []).append(value)
             for run in runs.values():
                 run.finish()
+        for path in filter(os.path.exists, self.appended):
+            with storage.room(Path(path).parent), open(path, "rb") as stream:
+                os.fsync(stream.fileno())
         return outputs
 
 

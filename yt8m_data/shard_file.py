@@ -165,10 +165,10 @@ class _Checked:
     def write(self, data: Any) -> int:
         if self.discarding:
             return len(data)
-        data = bytes(data)
-        self.size += len(data)
-        self.checksum = google_crc32c.extend(self.checksum, data)
-        return self._stream.write(data)
+        octets = np.frombuffer(data, np.uint8)
+        self.size += len(octets)
+        self.checksum = google_crc32c.extend(self.checksum, octets)
+        return self._stream.write(octets.data)
 
     def tell(self) -> int:
         return self.size

@@ -207,12 +207,12 @@ def test_a_disk_that_is_too_small(made, command, tmp_path, monkeypatch):
 
 
 def test_books_that_do_not_balance_are_an_error(made, command, tmp_path, monkeypatch):
-    from beam_jobs import rebalance
+    from beam_jobs import rebalance, route
 
-    class Lossy(rebalance.Route):
+    class Lossy(route.Route):
         def process(self, batch):
             outputs = list(super().process(batch))
-            lost = next(output for output in outputs if getattr(output, "tag", None) == rebalance.KEPT)
+            lost = next(output for output in outputs if getattr(output, "tag", None) == route.KEPT)
             yield from (output for output in outputs if output is not lost)
 
     monkeypatch.setattr(rebalance, "Route", Lossy)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import augment as job
-from beam_jobs import rebalance, transforms
+from beam_jobs import route, transforms
 from yt8m_data.report import collect
 
 ROOT = Path(job.__file__).parents[1]
@@ -32,7 +32,7 @@ def _small_units():
     """Several partitions of pools, one of the output for each shard, and no report, which takes longer than the job."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "PARTITION_BYTES", 200_000)
-        patch.setattr(job, "OUTPUT_BYTES", 100_000)
+        patch.setattr(job, "OUTPUT_ROWS", 100)
         patch.setattr(collect, "write", lambda *_, **__: None)
         yield
 
@@ -76,7 +76,7 @@ def found(said):
     ("step", "cls", "calls", "expected"),
     [
         ("files", transforms.ReadShard, 3, {"files": (3, 1)}),
-        ("pools", rebalance.Synthesize, 2, {"files": (4, 0), "pools": (2, None)}),
+        ("pools", route.Synthesize, 2, {"files": (4, 0), "pools": (2, None)}),
         ("shards", transforms.WriteShards, 3, {"files": (4, 0), "pools": (None, 0), "parts of the output": (3, 1)}),
     ],
 )
@@ -88,7 +88,7 @@ def test_what_was_finished_is_not_done_again(step, cls, calls, expected, run, wh
         with pytest.raises(RuntimeError, match="killed"):
             run(tmp_path / "out", *counts)
     assert not (tmp_path / "out" / "manifest.json").exists()
-    called = {each: [] for each in (transforms.ReadShard, rebalance.Synthesize, transforms.WriteShards)}
+    called = {each: [] for each in (transforms.ReadShard, route.Synthesize, transforms.WriteShards)}
     for each, elements in called.items():
         process = each.process
         monkeypatch.setattr(each, "process", lambda self, e, process=process, seen=elements: (seen.append(e[0]), process(self, e))[1])
@@ -104,7 +104,7 @@ def test_what_was_finished_is_not_done_again(step, cls, calls, expected, run, wh
 
 def test_the_input_is_not_counted_again(run, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        kill_after(patch, rebalance.Synthesize, 1)
+        kill_after(patch, route.Synthesize, 1)
         with pytest.raises(RuntimeError, match="killed"):
             run(tmp_path / "out")
     monkeypatch.setattr(job.stats, "compute", lambda *_: pytest.fail("counted again"))
@@ -143,7 +143,7 @@ def test_a_damaged_shard_is_written_again(run, whole, tmp_path, monkeypatch):
 def test_a_spilled_file_that_was_cut_is_read_again(run, whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        kill_after(patch, rebalance.Synthesize, 0)
+        kill_after(patch, route.Synthesize, 0)
         with pytest.raises(RuntimeError, match="killed"):
             run(out)
     with open(sorted(out.glob(".spill-work.tmp/runs/output/*.run"))[1], "r+b") as stream:
@@ -155,7 +155,7 @@ def test_a_spilled_file_that_was_cut_is_read_again(run, whole, tmp_path, monkeyp
 
 def test_another_command_does_not_go_on_with_it(run, videos, command, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        kill_after(patch, rebalance.Synthesize, 1)
+        kill_after(patch, route.Synthesize, 1)
         with pytest.raises(RuntimeError, match="killed"):
             run(tmp_path / "out")
     arguments = ["augment", videos / "*.tfrecord", tmp_path / "out", "--seed", 1]
