@@ -2,56 +2,39 @@
 
 read -> route -+-> videos to keep as they are --------------------------+-> write
                +-> pools of the rare labels: neighbours, synthesis -----+
+
+The pipeline is in `rebalance`; here is what is decided before, and checked and written after.
 """
 
+import json
 import os
 import shutil
-import tempfile
-from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 
 from beam_jobs import deltas as delta_job
 from beam_jobs import holdout as holdouts
-from beam_jobs import runners, stats
-from beam_jobs.books import (
-    DISTANCE,
-    FILLER,
-    LABEL,
-    NEARER_OTHER,
-    OWN,
-    TO_BASE,
-    TO_NEIGHBOR,
-    TO_OTHER,
-    check_forecast,
-    entries_of,
-    part_of,
-    per_label,
-    quality_of,
-    totals_of,
-)
-from beam_jobs.forecast import expected_counts, foresee, total
-from beam_jobs.group import PAIR, GroupBatches
-from beam_jobs.holdout import HoldOut, ReadHeldOut, Watch
+from beam_jobs import rebalance, route, runners, stats
+from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, check_forecast, part_of, per_label, quality_of, totals_of
+from beam_jobs.forecast import foresee
+from beam_jobs.holdout import HoldOut
 from beam_jobs.inputs import Input
-from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, ORDER, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
-from yt8m_data import deltas, frame_synthesis, pools, sampling, shards, storage, synthesis
-from yt8m_data.errors import BadRecord, DataError, bad_lines
-from yt8m_data.schema import PROVENANCE, Schema
+from beam_jobs.once import Resumed, resumption
+from beam_jobs.transforms import Layout
+from yt8m_data import deltas, pools, sampling, shards, storage, synthesis
+from yt8m_data.errors import DataError, bad_lines
 from yt8m_data.statistics import Statistics, measures
 from yt8m_data.statistics import folder as folders
-from yt8m_data.work import versions
+from yt8m_data.work import find_work, open_work, versions
 
-PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output
+PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output on a service
+OUTPUT_ROWS = 1 << 18  # recipes in one partition of the output, some 60 MB
 
-KEPT, BOOKS, FORECAST, NEAR = "kept", "books", "forecast", "near"
+Counted = tuple[dict[str, Any], measures.LabelSets | None]  # what `stats.json` holds, and the label sets
+
+_COUNTED = "counted"  # the folder of the work folder for the statistics of the input
 
 
 @dataclass(frozen=True)
@@ -81,8 +64,8 @@ def run(
     engine: runners.Engine,
     counts: str | None = None,
     holdout: HoldOut | None = None,
-) -> dict[str, Any]:
-    """Write augmented shards, `stats_before.json`, `stats_after.json`, and last `manifest.json`; return that.
+) -> Resumed:
+    """Write augmented shards, `stats_before.json`, `stats_after.json`, and last `manifest.json`; return that, and what a killed run left.
 
     Args:
       source: the input.
@@ -96,19 +79,33 @@ def run(
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
     check_input(source, settings)
+    engine.check_reach(source.files[0], output.folder)
     if holdout is not None:
+        engine.check_reach(holdout.source.files[0])
         holdout.check(source.schema)
-    shards.check_output(output.folder, output.overwrite)
-    before, sets = counted_input(source, settings, engine, counts)
+    given = None if counts is None else read_counts(counts, settings)
+    order = _order(source, settings, output, engine, counts, holdout)
+    work = find_work(output.folder, order, output.overwrite)
+    noted = None if work is None else work.folder / _COUNTED / folders.STATS
+    if given is None and noted is not None and noted.exists():
+        given = read_counts(str(noted), settings)
+    counted = None
+    if given is None:
+        counted = stats.compute(source, engine)
+        given = _planned_by(counted)
+    before, sets = given
     plan = make_plan(source, settings, before, sets)
-    folder = shards.prepare_output(output.folder, output.overwrite)
-    layout = _layout(source, plan, output)
-    bank = collect_bank(source, plan, engine, folder)
-
+    work = work or open_work(output.folder, order, output.overwrite)
+    if counted is not None:
+        folders.write(counted, str(work.folder / _COUNTED), None)
+    layout = _layout(source, plan, output, engine)
+    folder = storage.to_path(output.folder)
+    bank = collect_bank(source, plan, engine, folder, str(work.spill))
     packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
-    with tempfile.TemporaryDirectory(prefix=".spill-", suffix=".tmp", dir=storage.disk_for(folder)) as spill:
-        done = _run_pipeline(source, plan, packed, layout, output, engine, spill, bank, holdout)
-    entries, statistics, books, bad, forecast, near = done
+    store = work.runs("features") if engine.runner == "local" else None
+    threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
+    job = rebalance.Job(source, route.Work(plan, packed, layout, source.schema, store, bank), output.chunk_shards, holdout, threads)
+    entries, statistics, books, bad, forecast, near, progress = rebalance.run(job, engine, work)
     source.check_bad(bad, books.get("read", 0))
     totals = totals_of(books, bad, entries, settings.methods)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
@@ -135,11 +132,44 @@ def run(
         "forecast": {"bound": plan.bound, "records": float(forecast[-1]), "label_counts": forecast[:-1].tolist()},
         "unfilled": sampling.unfilled(plan, np.array(after["label_counts"]), per_label(books, OWN, plan), per_label(books, FILLER, plan)),
         "quality": quality_of(source.schema.features[0].name, books),
-        **({"holdout": holdouts.summarize(holdout, near, books.get(NEAR, 0))} if holdout is not None else {}),
+        **(
+            {"holdout": holdouts.summarize(holdout, near, books.get(route.NEAR, 0), books.get(rebalance.HELD_OUT_BAD, 0))}
+            if holdout is not None
+            else {}
+        ),
         "plan": plan.to_dict(),
     }
     shards.write_json(folder / shards.MANIFEST, manifest)
-    return manifest
+    work.remove()
+    steps = {step: [unit.found for unit in progress if unit.step == step] for step in dict.fromkeys(unit.step for unit in progress)}
+    return Resumed(manifest, resumption(steps) if work.resumed else "")
+
+
+def _order(
+    source: Input,
+    settings: sampling.Settings,
+    output: Output,
+    engine: runners.Engine,
+    counts: str | None,
+    holdout: HoldOut | None,
+) -> dict[str, Any]:
+    """All that the output and what is spilled for it depend on. What a run finds bad it notes, so a job that stopped there may skip it."""
+    order = {
+        "job": "augment",
+        "inputs": [storage.identity(path) for path in source.files],
+        "schema": asdict(source.schema),
+        "settings": asdict(settings),
+        "counts": None if counts is None else storage.identity(counts),
+        "name": output.name,
+        "num_shards": output.num_shards,
+        "chunk_shards": output.chunk_shards,
+        "workers": engine.processes(source.bytes) if engine.runner == "local" else 0,
+        "pool_bytes": [output.pool_bytes, pooled_bytes(source, engine)],
+        "holdout": None if holdout is None else [holdout.near, [storage.identity(path) for path in holdout.source.files]],
+        "versions": versions(),
+    }
+    ready: dict[str, Any] = json.loads(json.dumps(order))
+    return ready
 
 
 def dry_run(
@@ -157,7 +187,8 @@ def dry_run(
 def plan_of_input(source: Input, settings: sampling.Settings, engine: runners.Engine, counts: str | None) -> sampling.Plan:
     """Count the input, or take the counts given, and make the plan."""
     check_input(source, settings)
-    return make_plan(source, settings, *counted_input(source, settings, engine, counts))
+    counted = _planned_by(stats.compute(source, engine)) if counts is None else read_counts(counts, settings)
+    return make_plan(source, settings, *counted)
 
 
 def make_plan(source: Input, settings: sampling.Settings, counted: dict[str, Any], sets: measures.LabelSets | None = None) -> sampling.Plan:
@@ -183,13 +214,12 @@ def check_input(source: Input, settings: sampling.Settings) -> None:
         raise DataError(f"deltas are between the vectors of videos, and {source.files[0]} has frames: leave delta out of the methods")
 
 
-def counted_input(
-    source: Input, settings: sampling.Settings, engine: runners.Engine, counts: str | None
-) -> tuple[dict[str, Any], measures.LabelSets | None]:
-    """What `stats.json` holds, and the label sets; those of an earlier count lie beside it."""
-    if counts is None:
-        statistics = stats.compute(source, engine)
-        return statistics.to_dict(), statistics.results()["label_sets"]
+def _planned_by(statistics: Statistics) -> Counted:
+    return statistics.to_dict(), statistics.results()["label_sets"]
+
+
+def read_counts(counts: str, settings: sampling.Settings) -> Counted:
+    """What a `stats.json` holds, and the label sets, which lie beside it, if the policy needs them."""
     found = shards.read_json(counts)
     if not isinstance(found, dict) or not {"num_records", "label_counts"} <= found.keys():
         raise DataError(f"{counts} is no stats.json of yt8m-data stats: it lacks 'num_records' or 'label_counts'")
@@ -198,26 +228,36 @@ def counted_input(
     return found, sets
 
 
-def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: storage.OnePath) -> str | None:
-    """Collect the deltas of the method delta into a file of the output, which tells where each came from; None where none are needed."""
+def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: storage.OnePath, disk: str) -> str | None:
+    """Collect the deltas of the method delta into a file of the output, which tells where each came from; None where none are needed.
+
+    What is spilled meanwhile goes to a folder of the disk. Deltas that a killed run has collected are taken as they are.
+    """
     if synthesis.DELTA not in plan.settings.methods or not (plan.regime == sampling.OVER).any():
         return None
-    selection = deltas.plan(plan.counts, plan.threshold, plan.settings.deltas, plan.settings.seed)
-    path = str(folder / deltas.FILE)
-    deltas.write(path, delta_job.collect(source, selection, engine, folder))
-    return path
+    path = folder / deltas.FILE
+    if not path.exists():
+        selection = deltas.plan(plan.counts, plan.threshold, plan.settings.deltas, plan.settings.seed)
+        deltas.write(str(path), delta_job.collect(source, selection, engine, disk).deltas)
+    return str(path)
 
 
-def _layout(source: Input, plan: sampling.Plan, output: Output) -> Layout:
-    """Choose the number of shards and partitions, and check that the output fits on the disk, once spilled and once written."""
+def _layout(source: Input, plan: sampling.Plan, output: Output, engine: runners.Engine) -> Layout:
+    """Choose the number of shards and partitions, and check that the disk has room for the output, and for the input once more."""
     size = int(source.bytes * max(plan.growth(), 1.0))
     disk = storage.disk_for(output.folder)
-    needed, free = 2 * (size + source.bytes), shutil.disk_usage(disk).free
+    there = 0 if storage.is_remote(output.folder) else storage.size_below(output.folder)
+    needed, free = size + 2 * source.bytes - there, shutil.disk_usage(disk).free
     if needed > free:
-        space = f"up to {needed / 1e9:,.1f} GB, and {disk} has {free / 1e9:,.1f} GB free"
+        space = f"up to {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free"
         raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
     num_shards = output.num_shards or len(source.files)
-    return Layout(output.folder, output.name, num_shards, min(num_shards, size // OUTPUT_BYTES + 1), plan.settings.seed)
+    if engine.runner == "local":
+        records = int((source.estimated_records or 1) * max(plan.growth(), 1.0))
+        partitions = max(records // OUTPUT_ROWS + 1, 4 * engine.processes(source.bytes))
+    else:
+        partitions = size // OUTPUT_BYTES + 1
+    return Layout(output.folder, output.name, num_shards, min(num_shards, partitions), plan.settings.seed)
 
 
 def pooled_bytes(source: Input, engine: runners.Engine) -> int:
@@ -225,160 +265,3 @@ def pooled_bytes(source: Input, engine: runners.Engine) -> int:
     if source.schema.kind == "frame" and engine.runner != "local":
         return source.bytes // max(source.estimated_records or 1, 1)
     return sum(4 * feature.size for feature in source.schema.features)
-
-
-def _run_pipeline(
-    source: Input,
-    plan: sampling.Plan,
-    packed: pools.Pools,
-    layout: Layout,
-    output: Output,
-    engine: runners.Engine,
-    spill: str,
-    bank: str | None,
-    holdout: HoldOut | None,
-) -> Any:
-    """Run the pipeline; return what `_summarize` does."""
-    schema = source.schema
-    threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
-    route = Route(plan, packed, layout, output.chunk_shards)
-    columns = pa.schema([*schema.arrow, *PROVENANCE])
-    pool_spill, output_spill = (os.path.join(spill, part) if engine.runner == "local" else None for part in ("pools", "output"))
-
-    def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
-        routed = read.batches | "Route" >> beam.ParDo(route).with_output_types(PAIR).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
-        synthesize = Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None if holdout is None else holdout.near)
-        pooled = [routed.pools]
-        if holdout is not None:
-            chunks = 1 if output.chunk_shards is None else -(-len(source.files) // output.chunk_shards)
-            pooled.append(pipeline | "Hold out" >> ReadHeldOut(holdout, schema, packed, chunks, counter.of("held out")))
-        grouped = tuple(pooled) | "Pools" >> GroupBatches(pool_spill)
-        made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
-        written = (routed[KEPT], made.batches) | WriteShards(layout, schema, columns, counter.of("written"), output_spill)
-        entries = written | "Entries" >> beam.Map(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
-        statistics = written | "Statistics" >> beam.Map(lambda pair: pair[1]) | "Merge" >> beam.CombineGlobally(MergeStatistics(schema))
-        books = (routed[BOOKS], made[BOOKS]) | "Books" >> beam.Flatten() | "Add up" >> beam.CombinePerKey(sum)
-        forecast = routed[FORECAST] | "Add up the forecast" >> beam.CombineGlobally(total)
-        sides = beam.pvalue.AsSingleton(statistics), beam.pvalue.AsDict(books), beam.pvalue.AsList(read[BAD])
-        return entries | "Summarize" >> beam.Map(_summarize, *sides, beam.pvalue.AsSingleton(forecast), beam.pvalue.AsList(made[NEAR]))
-
-    return runners.run(engine, "augment", source.bytes, source.estimated_records, build, lambda result: result[2].get("read", 0))
-
-
-class Route(beam.DoFn):
-    """Batches -> (partition of pools, batch).
-
-    Outputs: `kept` (partition of the output, batch), `books` (entry, count), and `forecast`, what `expected_counts` says of the batch.
-    """
-
-    def __init__(self, plan: sampling.Plan, packed: pools.Pools, layout: Layout, chunk_shards: int | None) -> None:
-        self.plan, self.packed, self.layout, self.chunk_shards = plan, packed, layout, chunk_shards
-
-    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        """Say where each video goes."""
-        as_is, over, rows, partitions = pools.route(self.plan, self.packed, batch)
-        for entry, count in (
-            ("read", batch.num_rows),
-            ("kept", len(as_is) + len(over)),
-            ("dropped", batch.num_rows - len(as_is) - len(over)),
-        ):
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-        yield beam.pvalue.TaggedOutput(FORECAST, expected_counts(batch, self.plan))
-        own = np.bincount(self.plan.decide(batch.column("labels")) + 1, minlength=2)[1:]
-        for label in np.flatnonzero(own).tolist():
-            yield beam.pvalue.TaggedOutput(BOOKS, ((OWN, label), int(own[label])))
-        kept, copies = synthesis.decouple(_originals(batch.take(pa.array(as_is)), self.plan, b"_s00"), self.plan)
-        for entry, count in entries_of(copies).items():
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-        for part in (kept, copies):
-            for pair in split_batch(part, self.layout.partition(part.column("id").to_pylist())):
-                yield beam.pvalue.TaggedOutput(KEPT, pair)
-        if self.chunk_shards is not None:  # each chunk has partitions of its own
-            chunk = (batch.column(ORDER).to_numpy()[rows] >> 32) // self.chunk_shards
-            partitions = chunk * self.packed.count + partitions
-        yield from split_batch(batch, partitions, rows)
-
-
-class Synthesize(beam.DoFn):
-    """(partition of pools, batches) -> (partition of the output, batch) of its over-sampled videos and of what is made of them."""
-
-    def __init__(
-        self,
-        plan: sampling.Plan,
-        packed: pools.Pools,
-        layout: Layout,
-        schema: Schema,
-        threads: int,
-        counter: Counter,
-        bank: str | None,
-        near: float | None,
-    ) -> None:
-        self.plan, self.packed, self.layout, self.schema = plan, packed, layout, schema
-        self.threads, self.counter, self.bank, self.near = threads, counter, bank, near
-
-    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
-        """Make what a partition's bases give."""
-        partition, batches = element
-        batch: pa.RecordBatch | frame_synthesis.Videos
-        watch = None
-        if self.schema.kind == "frame":
-            batch = frame_synthesis.Videos(batches, self.schema)
-            heads, take = batch.heads, batch.take
-        else:
-            everything = pa.concat_batches(list(batches))
-            order = everything.column(ORDER).to_numpy()
-            whole, held_out = everything.take(pa.array(np.argsort(order))), int((order < 0).sum())  # these come first
-            batch = heads = whole.slice(held_out)
-            take = partial(_take, batch)
-            watch = None if self.near is None else Watch(self.near, batch, whole.slice(0, held_out), self.plan, self.schema)
-        order = heads.column(ORDER).to_numpy()
-        deciding = pools.bases(self.plan, self.packed, partition % self.packed.count, heads)
-        for originals in take(np.flatnonzero(deciding >= 0)):
-            yield from self._send(_originals(originals, self.plan, b"_o00"))
-        books: Tally[Any] = Tally()
-        near: list[Any] = []
-        bank = None if self.bank is None else deltas.read(self.bank)
-        for made in pools.synthesize(self.plan, batch, deciding, order, self.schema, self.threads, bank, self.layout.partition):
-            self.counter.add(made.batch.num_rows)
-            books += entries_of(made.batch)
-            books.update((DISTANCE, number) for number in pools.distance_bins(made.apart))
-            books.update((FILLER, label) for label in made.deciding[made.filler].tolist())
-            for part, squared in zip((TO_BASE, TO_NEIGHBOR, TO_OTHER), made.checked, strict=True):
-                books.update((part, number) for number in pools.distance_bins(squared))
-            books[NEARER_OTHER] += int((made.checked.other < made.checked.base).sum())
-            near += watch.look(made) if watch else []
-            yield from self._send(made.batch)
-        books[NEAR] += len(near)
-        for each in sorted(near)[: holdouts.LISTED]:
-            yield beam.pvalue.TaggedOutput(NEAR, each)
-        for entry, count in books.items():
-            yield beam.pvalue.TaggedOutput(BOOKS, (entry, count))
-
-    def _send(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-        return split_batch(batch, self.layout.partition(batch.column("id").to_pylist()))
-
-
-def _take(batch: pa.RecordBatch, rows: np.ndarray) -> Iterator[pa.RecordBatch]:
-    yield batch.take(pa.array(rows))
-
-
-def _originals(batch: pa.RecordBatch, plan: sampling.Plan, suffix: bytes) -> pa.RecordBatch:
-    """Drop the ORDER column; the policy `authors` marks the ids of originals as the published scripts do."""
-    batch = batch.drop_columns([ORDER])
-    if plan.settings.policy != "authors":
-        return batch
-    ids = pa.array([i + suffix for i in batch.column("id").to_pylist()], pa.binary())
-    return batch.set_column(0, batch.schema.field(0), ids)
-
-
-def _summarize(
-    entries: list[dict[str, Any]],
-    statistics: Statistics,
-    books: dict[Any, int],
-    bad: list[BadRecord],
-    forecast: Any,
-    near: list[Any],
-) -> tuple[Any, ...]:
-    """Put in order what the manifest is written from: entries by shard, statistics, books, bad records, forecast, near-duplicates."""
-    return sorted(entries, key=lambda entry: entry["name"]), statistics, books, sorted(bad), forecast[:-1], sorted(near)

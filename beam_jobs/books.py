@@ -1,13 +1,13 @@
 """The books of an augmentation: a count for each entry, which workers add up, and what the manifest tells of them."""
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import pools, quality, sampling
+from yt8m_data import pools, sampling
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.statistics import distinct_labels
 
@@ -19,9 +19,19 @@ TO_BASE, TO_NEIGHBOR, TO_OTHER, NEARER_OTHER = "to base", "to neighbor", "to oth
 
 def entries_of(synthetic: pa.RecordBatch) -> Tally[Any]:
     """Count synthetic videos for the books: by method, and by label."""
-    entries: Tally[Any] = Tally(method.decode() for method in synthetic.column("aug_method").to_pylist())
-    entries.update((LABEL, label) for label in distinct_labels(synthetic.column("labels"))[1].tolist())
+    methods = synthetic.column("aug_method").value_counts().to_pylist()
+    entries: Tally[Any] = Tally({count["values"].decode(): count["counts"] for count in methods})
+    labels, counts = np.unique(distinct_labels(synthetic.column("labels"))[1], return_counts=True)
+    entries.update({(LABEL, label): count for label, count in zip(labels.tolist(), counts.tolist(), strict=True)})
     return entries
+
+
+def add_up(books: Iterable[Tally[Any]]) -> Tally[Any]:
+    """Add up the books of several workers."""
+    total: Tally[Any] = Tally()
+    for each in books:
+        total.update(each)
+    return total
 
 
 def part_of(books: dict[Any, int], part: str) -> dict[Any, int]:
@@ -38,11 +48,10 @@ def per_label(books: dict[Any, int], part: str, plan: sampling.Plan) -> np.ndarr
 
 
 def quality_of(feature: str, books: dict[Any, int]) -> dict[str, Any]:
-    """The distances of the synthetic videos that were looked at; see `quality.Distances`."""
+    """The distances of the synthetic videos that were looked at, a sample by their ids; see `quality.Distances`."""
     parts = {"base": TO_BASE, "neighbor": TO_NEIGHBOR, "other": TO_OTHER}
     return {
         "checked": sum(part_of(books, TO_BASE).values()),
-        "checked_per_label": quality.CHECKED,
         "nearer_other": books.get(NEARER_OTHER, 0),
         **{name: pools.distance_histogram(feature, part_of(books, part)) for name, part in parts.items()},
     }

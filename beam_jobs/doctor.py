@@ -153,7 +153,8 @@ def _lacks_java(options: Sequence[str]) -> list[str]:
 
 
 def _lacks_cloud(_options: Sequence[str]) -> list[str]:
-    return [] if importlib.util.find_spec("apitools") else ["needs Beam's Google Cloud parts: pip install 'yt8m-data[gcp]'"]
+    client = all(map(_version, ("google-cloud-dataflow-client", "google-cloud-storage")))
+    return [] if client else ["needs Beam's Google Cloud parts: pip install 'yt8m-data[gcp]'"]
 
 
 _LACKS: Mapping[str, Callable[[Sequence[str]], list[str]]] = {

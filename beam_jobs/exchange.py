@@ -9,9 +9,9 @@ A local run that was killed resumes: a spilled run and a written shard are not m
 import itertools
 import os
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -19,11 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs import runners
-from beam_jobs.group import GroupBatches
+from beam_jobs.group import GroupBatches, ReadSpilled
 from beam_jobs.inputs import Input
+from beam_jobs.once import MAIN, Once, Unit
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, Layout, split_batch
-from yt8m_data import classes, codec, shards, spill, storage, tfrecord
+from yt8m_data import classes, codec, storage, tfrecord
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import Schema
 from yt8m_data.shard_file import is_whole, open_shard
@@ -79,12 +80,20 @@ class Router:
 
 
 class Written(NamedTuple):
-    """What a task wrote: manifest entries, whether they were `found` from an earlier run, and the hashes of the ids if these are needed."""
+    """What a task wrote: manifest entries, and the hashes of the ids if these are needed."""
 
     layout: int
     entries: list[dict[str, Any]]
-    found: bool
     hashes: np.ndarray | None
+
+
+class Exchanged(NamedTuple):
+    """What was written, the books, the bad records, and locally of each step's units of work, whether a killed run had done them."""
+
+    written: list[Written]
+    books: Tally[str]
+    bad: list[BadRecord]
+    found: Mapping[str, Sequence[bool]]
 
 
 class Read(NamedTuple):
@@ -110,168 +119,105 @@ class Read(NamedTuple):
                 yield from split_batch(batch, partitions)
 
 
-def _write(
-    router: Router, task: Task, parts: Iterable[pa.RecordBatch], schema: Schema, counter: Counter
-) -> tuple[list[dict[str, Any]], np.ndarray | None]:
-    """Write the shards of a task; return their entries, and the hashes of the ids where files decide on the split."""
-    layout, entries, hashes = router.layouts[task.layout], [], []
-    for shard, rows in layout.ordered(task.task, parts, schema):
-        with open_shard(layout.path(shard), schema, schema.arrow, layout.form) as writer:
-            for batch in rows:
-                writer.write(batch)
-                counter.add(batch.num_rows)
-                if router.splits.patterns:
-                    hashes.append(layout.hashes(batch.column("id").to_pylist()))
-        entries.append(writer.entry)
-    return entries, np.concatenate([np.empty(0, np.uint64), *hashes]) if router.splits.patterns else None
-
-
 # --- Locally --------------------------------------------------------------------------------------------------------------
-
-
-def unspilled(files: list[tuple[int, str, int]], work: Work) -> list[tuple[int, str, int]]:
-    """Those files of which an earlier run has left no finished run."""
-    return [file for file in files if spill.notes(work.runs, _name(file[0])) is None]
 
 
 def run_spilled(
     source: Input, files: list[tuple[int, str, int]], read: Read, schema: Schema, engine: runners.Engine, work: Work
-) -> tuple[list[Written], Tally[str], list[BadRecord]]:
-    """Run the local form on `files` (number, path, split of the file); return what was written, the books and the bad records."""
-    names, todo = [_name(number) for number, _, _ in files], unspilled(files, work)
+) -> Exchanged:
+    """Run the local form on `files` (number, path, split of the file)."""
+    runs = work.runs("partitions")
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        spilled = pipeline | "Files" >> beam.Create(todo, reshuffle=False) | "Spread" >> beam.Reshuffle()
-        count = spilled | "Spill" >> beam.ParDo(_SpillFile(read, work, counter)) | "All" >> beam.combiners.Count.Globally()
-        start = pipeline | "Start" >> beam.Create([None], reshuffle=False)
-        tasks = start | "Tasks" >> beam.FlatMap(_located, beam.pvalue.AsSingleton(count), read.router, work.runs, names)
-        write = _WriteSpilled(read.router, schema, work, names, counter.of("written"))
-        return tasks | "Spread tasks" >> beam.Reshuffle() | "Write" >> beam.ParDo(write) | "Gather" >> beam.combiners.ToList()
+        named = [(f"file-{file[0]:06d}", file) for file in files]
+        listed = pipeline | "Files" >> beam.Create(named, reshuffle=False) | "Spread" >> beam.Reshuffle()
+        spilled = listed | "Spill" >> beam.ParDo(Once(_RouteFile(read, counter), work, {MAIN: runs}))
+        tasks = (spilled,) | "Read back" >> ReadSpilled(runs, [task.partitions for task in read.router.tasks])
+        write = Once(_WriteTask(read.router, schema, counter.of("written")), work, {}, partial(_is_whole, read.router))
+        written = tasks | "Name" >> beam.MapTuple(lambda task, parts: (f"task-{task:06d}", (task, parts))) | "Write" >> beam.ParDo(write)
+        sides = beam.pvalue.AsList(spilled), beam.pvalue.AsList(written)
+        return pipeline | "End" >> beam.Create([None], reshuffle=False) | "Gather" >> beam.Map(lambda _, *parts: parts, *sides)
 
-    def noted(numbers: Iterable[int]) -> list[dict[str, Any]]:
-        return [spill.notes(work.runs, _name(number)) or {"books": {}, "bad": []} for number in numbers]
+    def fresh(result: tuple[list[Unit], list[Unit]]) -> int:
+        return sum(books["read"] for unit in result[0] if not unit.found for books in unit.outputs[BOOKS])
 
-    total = source.estimated_records if len(todo) == len(files) else None
-    accounted = lambda _: sum(notes["books"].get("read", 0) for notes in noted(file[0] for file in todo))  # noqa: E731
-    written = runners.run(engine, "shard", source.bytes, total, build, accounted)
-    books: Tally[str] = Tally()
-    bad = []
-    for notes in noted(range(len(files))):
-        books.update(notes["books"])
-        bad += [BadRecord(**record) for record in notes["bad"]]
-    return written, books, bad
-
-
-class _SpillFile(beam.DoFn):
-    """(number, path, split) -> the number, when the file's run is on disk."""
-
-    def __init__(self, read: Read, work: Work, counter: Counter) -> None:
-        self.read, self.work, self.counter = read, work, counter
-
-    def process(self, file: tuple[int, str, int]) -> Iterator[int]:
-        number, path, split = file
-        books: Tally[str] = Tally()
-        bad: list[BadRecord] = []
-        with spill.RunWriter(self.work.runs, _name(number)) as writer:
-            for partition, batch in self.read.file(path, split, self.counter, books, bad):
-                writer.write(partition, batch)
-            writer.finish({"books": dict(books), "bad": [asdict(record) for record in bad]})
-        yield number
+    total = None if work.resumed else source.estimated_records
+    spilled, tasks = runners.run(engine, "shard", source.bytes, total, build, fresh)
+    books: Tally[str] = sum((tally for unit in spilled for tally in unit.outputs[BOOKS]), Tally())
+    bad = [record for unit in spilled for record in unit.outputs.get(BAD, [])]
+    return Exchanged(
+        [part for unit in tasks for part in unit.outputs[MAIN]],
+        books,
+        bad,
+        {"files": [unit.found for unit in spilled], "tasks": [unit.found for unit in tasks]},
+    )
 
 
-def _located(_start: None, _spilled: int, router: Router, runs: str, names: list[str]) -> Iterator[tuple[Task, list[np.ndarray | None]]]:
-    """List the tasks with the pieces of their partitions; the count of runs is an argument so that Beam writes them all first."""
-    pieces = spill.locate(runs, names)
-    yield from ((task, [pieces.get(partition) for partition in task.partitions]) for task in router.tasks)
-
-
-class _WriteSpilled(beam.DoFn):
-    """(task, pieces of its partitions) -> what was written of it, now or by an earlier run."""
-
-    def __init__(self, router: Router, schema: Schema, work: Work, names: list[str], counter: Counter) -> None:
-        self.router, self.schema, self.work, self.names, self.counter = router, schema, work, names, counter
-
-    def process(self, element: tuple[Task, list[np.ndarray | None]]) -> Iterator[Written]:
-        task, pieces = element
-        path = Path(self.work.done) / f"{_name(task.number)}.json"
-        found = self._found(task, path)
-        if found is not None:
-            yield found
-            return
-        entries, hashes = _write(self.router, task, self._parts(pieces), self.schema, self.counter)
-        shards.write_json(path, {"entries": entries, "hashes": None if hashes is None else hashes.tolist()})
-        yield Written(task.layout, entries, False, hashes)
-
-    def _parts(self, pieces: list[np.ndarray | None]) -> Iterator[pa.RecordBatch]:
-        for located in pieces:
-            if located is not None:
-                yield pa.concat_batches(list(spill.read(self.work.runs, self.names, located)))
-
-    def _found(self, task: Task, path: Path) -> Written | None:
-        """What an earlier run wrote of the task, if all its shards are on disk as it left them."""
-        if not path.exists():
-            return None
-        noted = shards.read_json(path)
-        folder = self.router.layouts[task.layout].folder
-        if not all(is_whole(os.path.join(folder, entry["name"]), entry) for entry in noted["entries"]):
-            return None
-        hashes = None if noted["hashes"] is None else np.array(noted["hashes"], np.uint64)
-        return Written(task.layout, noted["entries"], True, hashes)
-
-
-def _name(number: int) -> str:
-    return f"{number:06d}"
-
-
-# --- On a service ---------------------------------------------------------------------------------------------------------
-
-
-def run_grouped(
-    source: Input, files: list[tuple[int, str, int]], read: Read, schema: Schema, engine: runners.Engine
-) -> tuple[list[Written], Tally[str], list[BadRecord]]:
-    """Run the form for services, which `run_spilled` equals."""
-    empty = pa.RecordBatch.from_pylist([], schema=schema.arrow)
-    numbers = [task.number for task in read.router.tasks]
-
-    def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        listed = pipeline | "Files" >> beam.Create(files, reshuffle=False) | "Spread" >> beam.Reshuffle()
-        routed = listed | "Route" >> beam.ParDo(_RouteFile(read, counter)).with_outputs(BAD, BOOKS, main="pairs")
-        every = pipeline | "Tasks" >> beam.Create(numbers) | "Empty" >> beam.Map(lambda number: (number, empty))
-        write = _WriteGroup(read.router, schema, counter.of("written"))
-        written = (routed.pairs, every) | GroupBatches(None) | "Write" >> beam.ParDo(write) | "Gather" >> beam.combiners.ToList()
-        books = routed[BOOKS] | "Add up" >> beam.CombineGlobally(lambda parts: sum(parts, Tally()))
-        sides = beam.pvalue.AsSingleton(books), beam.pvalue.AsList(routed[BAD])
-        return written | "Summarize" >> beam.Map(lambda *parts: parts, *sides)
-
-    return runners.run(engine, "shard", source.bytes, source.estimated_records, build, lambda result: result[1]["read"])
+def _is_whole(router: Router, outputs: Mapping[str, list[Any]]) -> bool:
+    """Whether the shards of a task are as they were left."""
+    return all(
+        is_whole(os.path.join(router.layouts[part.layout].folder, entry["name"]), entry) for part in outputs[MAIN] for entry in part.entries
+    )
 
 
 class _RouteFile(beam.DoFn):
-    """(number, path, split) -> (number of a task, batch); outputs `books` and `bad`."""
+    """(number, path, split) -> (number of a partition, batch); outputs `books` and `bad`."""
 
     def __init__(self, read: Read, counter: Counter) -> None:
         self.read, self.counter = read, counter
-        self.task_of = np.repeat([task.number for task in read.router.tasks], [len(task.partitions) for task in read.router.tasks]).tolist()
 
     def process(self, file: tuple[int, str, int]) -> Iterator[Any]:
         _, path, split = file
-        books: Tally[str] = Tally()
+        books: Tally[str] = Tally(read=0)
         bad: list[BadRecord] = []
-        for partition, batch in self.read.file(path, split, self.counter, books, bad):
-            yield self.task_of[partition], batch
+        yield from self.read.file(path, split, self.counter, books, bad)
         yield beam.pvalue.TaggedOutput(BOOKS, books)
         for record in bad:
             yield beam.pvalue.TaggedOutput(BAD, record)
 
 
-class _WriteGroup(beam.DoFn):
-    """(number of a task, batches) -> what was written of it."""
+class _WriteTask(beam.DoFn):
+    """(number of a task, batches of each of its partitions) -> what was written of it."""
 
     def __init__(self, router: Router, schema: Schema, counter: Counter) -> None:
         self.router, self.schema, self.counter = router, schema, counter
 
-    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Written]:
-        number, batches = element
-        task = self.router.tasks[number]
-        entries, hashes = _write(self.router, task, [pa.concat_batches(list(batches))], self.schema, self.counter)
-        yield Written(task.layout, entries, False, hashes)
+    def process(self, element: tuple[int, list[Iterable[pa.RecordBatch]]]) -> Iterator[Written]:
+        number, partitions = element
+        task, layout = self.router.tasks[number], self.router.layouts[self.router.tasks[number].layout]
+        entries, hashes = [], []
+        parts = (pa.concat_batches(batches) for batches in map(list, partitions) if batches)
+        for shard, rows in layout.ordered(task.task, parts, self.schema):
+            with open_shard(layout.path(shard), self.schema, self.schema.arrow, layout.form) as writer:
+                for batch in rows:
+                    writer.write(batch)
+                    self.counter.add(batch.num_rows)
+                    if self.router.splits.patterns:
+                        hashes.append(layout.hashes(batch.column("id").to_pylist()))
+            entries.append(writer.entry)
+        yield Written(task.layout, entries, np.concatenate([np.empty(0, np.uint64), *hashes]) if self.router.splits.patterns else None)
+
+
+# --- On a service ---------------------------------------------------------------------------------------------------------
+
+
+def run_grouped(source: Input, files: list[tuple[int, str, int]], read: Read, schema: Schema, engine: runners.Engine) -> Exchanged:
+    """Run the form for services, which `run_spilled` equals."""
+    empty = pa.RecordBatch.from_pylist([], schema=schema.arrow)
+    tasks = read.router.tasks
+    task_of = np.repeat([task.number for task in tasks], [len(task.partitions) for task in tasks]).tolist()
+
+    def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
+        listed = pipeline | "Files" >> beam.Create(files, reshuffle=False) | "Spread" >> beam.Reshuffle()
+        routed = listed | "Route" >> beam.ParDo(_RouteFile(read, counter)).with_outputs(BAD, BOOKS, main="pairs")
+        pairs = routed.pairs | "Task" >> beam.MapTuple(lambda partition, batch: (task_of[partition], batch))
+        every = pipeline | "Tasks" >> beam.Create(list(range(len(tasks)))) | "Empty" >> beam.Map(lambda number: (number, empty))
+        grouped = (pairs, every) | GroupBatches(None) | "Whole" >> beam.MapTuple(lambda number, batches: (number, [batches]))
+        write = _WriteTask(read.router, schema, counter.of("written"))
+        written = grouped | "Write" >> beam.ParDo(write) | "Gather" >> beam.combiners.ToList()
+        books = routed[BOOKS] | "Add up" >> beam.CombineGlobally(lambda parts: sum(parts, Tally()))
+        sides = beam.pvalue.AsSingleton(books), beam.pvalue.AsList(routed[BAD])
+        return written | "Summarize" >> beam.Map(lambda *parts: parts, *sides)
+
+    written, books, bad = runners.run(engine, "shard", source.bytes, source.estimated_records, build, lambda result: result[1]["read"])
+    return Exchanged(written, books, bad, {})

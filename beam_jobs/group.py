@@ -7,9 +7,8 @@ same stage, and when all is written the next stage reads whole partitions back. 
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -67,11 +66,27 @@ class GroupBatches(beam.PTransform):
             pairs = sources | beam.Flatten()
             typed = pairs | "Cut" >> beam.FlatMap(_pieces).with_output_types(PAIR)
             return typed | beam.GroupByKey()
-        files = [pairs | f"Spill {number}" >> beam.ParDo(_Spill(self.folder)) for number, pairs in enumerate(sources)]
-        written = files | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
+        runs = [pairs | f"Spill {number}" >> beam.ParDo(_Spill(self.folder)) for number, pairs in enumerate(sources)]
+        return tuple(runs) | "Read back" >> ReadSpilled(self.folder)
+
+
+class ReadSpilled(beam.PTransform):
+    """Spilled runs -> (partition, batches), when all are there.
+
+    Args:
+      folder: that of the runs.
+      groups: lists of partitions to give together, even those for which nothing was spilled: (number of the list, batches of each).
+    """
+
+    def __init__(self, folder: str, groups: Sequence[Sequence[int]] | None = None) -> None:
+        super().__init__()
+        self.folder, self.groups = folder, groups
+
+    def expand(self, sources: Any) -> Any:
+        """Wait for all elements of the sources, a tuple of PCollections, each of which stands for finished runs."""
+        written = sources | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
         start = sources[0].pipeline | "Start" >> beam.Create([self.folder], reshuffle=False)
-        spilled = start | "List" >> beam.FlatMap(_spilled_partitions, beam.pvalue.AsSingleton(written))
-        return spilled | "Spread" >> beam.Reshuffle()
+        return start | "List" >> beam.FlatMap(_listed, self.groups, beam.pvalue.AsSingleton(written)) | "Spread" >> beam.Reshuffle()
 
 
 def _pieces(pair: tuple[int, pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -87,11 +102,10 @@ class SpilledBatches:
     """The batches of a partition, read from disk at each iteration."""
 
     folder: str
-    names: list[str]
     pieces: np.ndarray
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return spill.read(self.folder, self.names, self.pieces)
+        return spill.read(self.folder, self.pieces)
 
 
 class _Spill(beam.DoFn):
@@ -113,12 +127,16 @@ class _Spill(beam.DoFn):
     def finish_bundle(self) -> Iterable[Any]:
         if self.writer is not None:
             with self.writer:
-                self.writer.finish({})
+                self.writer.finish()
             yield beam.utils.windowed_value.WindowedValue(self.name, 0, [beam.transforms.window.GlobalWindow()])
 
 
-def _spilled_partitions(folder: str, _written: int) -> Iterator[tuple[int, Any]]:
+def _listed(folder: str, groups: Sequence[Sequence[int]] | None, _written: int) -> Iterator[tuple[int, Any]]:
     """List what was spilled; the count of runs is an argument so that Beam writes them all first."""
-    names = sorted(path.stem for path in Path(folder).glob("*.json"))
-    for partition, pieces in spill.locate(folder, names).items():
-        yield partition, SpilledBatches(folder, names, pieces)
+    located = spill.locate(folder)
+    if groups is None:
+        yield from ((partition, SpilledBatches(folder, pieces)) for partition, pieces in located.items())
+        return
+    nothing = np.empty((0, 3), np.int64)
+    for number, partitions in enumerate(groups):
+        yield number, [SpilledBatches(folder, located.get(partition, nothing)) for partition in partitions]

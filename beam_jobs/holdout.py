@@ -1,22 +1,20 @@
 """Held-out videos beside the pools: which synthetic videos come near one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.group import PAIR
 from beam_jobs.inputs import Input
-from beam_jobs.progress import Counter
-from beam_jobs.transforms import ORDER, ReadShards, split_batch
+from beam_jobs.transforms import ORDER, split_batch
 from yt8m_data import pools, quality, sampling
 from yt8m_data.errors import DataError
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import distinct_labels
+from yt8m_data.store import put
 
 LISTED = 1000  # near-duplicates that the manifest lists, the nearest ones
 
@@ -48,29 +46,13 @@ class HoldOut:
             raise DataError("held-out videos are looked for among video-level ones, and these have frames: leave --holdout out")
 
 
-class ReadHeldOut(beam.PTransform):
-    """Held-out shards -> (partition of pools, batch) for the pools of their labels; their place in the input, ORDER, is -1.
+def route_held_out(
+    batch: pa.RecordBatch, packed: pools.Pools, chunks: int, schema: Schema, store: str | None
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Send held-out videos to the partitions of their labels' pools, in all chunks of files; their place in the input, ORDER, is -1.
 
-    Args:
-      holdout: the shards.
-      schema: of the input, whose columns the batches have.
-      packed: the pools.
-      chunks: of input files, each of which has pools of its own.
-      counter: counts the records read.
+    Their features go to a `Store` at `store`, as in `Route`; on a service, where that is None, they move along.
     """
-
-    def __init__(self, holdout: HoldOut, schema: Schema, packed: pools.Pools, chunks: int, counter: Counter) -> None:
-        super().__init__()
-        self.holdout, self.schema, self.packed, self.chunks, self.counter = holdout, schema, packed, chunks, counter
-
-    def expand(self, pipeline: Any) -> Any:
-        """Read every file, and send each video to the partitions of all chunks of files."""
-        source = self.holdout.source
-        read = pipeline | "Held out" >> ReadShards(source.files, self.schema, source.skip_bad, self.counter, augmentable=True)
-        return read.batches | "Route held out" >> beam.FlatMap(_route, self.packed, self.chunks).with_output_types(PAIR)
-
-
-def _route(batch: pa.RecordBatch, packed: pools.Pools, chunks: int) -> Iterator[tuple[int, pa.RecordBatch]]:
     rows, labels = distinct_labels(batch.column("labels"))
     known = labels < len(packed.partition)
     known[known] = packed.partition[labels[known]] >= 0
@@ -78,6 +60,8 @@ def _route(batch: pa.RecordBatch, packed: pools.Pools, chunks: int) -> Iterator[
     parts = packed.salts[labels]  # a video is held against all sub-pools
     within = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
     pairs = np.unique(np.repeat(rows, parts) << 32 | np.repeat(packed.partition[labels], parts) + within)
+    if store is not None:
+        batch = put(store, batch, np.unique(rows), schema)
     place = batch.schema.get_field_index(ORDER)
     batch = batch.set_column(place, batch.schema.field(place), pa.array(np.full(batch.num_rows, -1)))
     for chunk in range(chunks):
@@ -89,29 +73,38 @@ class Watch:
 
     Args:
       near: of `HoldOut`.
-      real, held_out: the videos of the partition.
+      videos: those of the partition, the first of which are held out.
+      vectors: float32 [N, D], those by which distances are taken.
+      held_out: how many are.
       plan: for its seed.
-      schema: distances are by its first feature.
     """
 
-    def __init__(self, near: float, real: pa.RecordBatch, held_out: pa.RecordBatch, plan: sampling.Plan, schema: Schema) -> None:
-        feature = schema.features[0]
-        self.near, self.seed, self.feature = near, plan.settings.seed, feature
-        self.real, self.held_out = (quality.matrix(batch, feature.name, feature.size) for batch in (real, held_out))
-        self.ids, self.held_out_ids = real.column("id").to_pylist(), held_out.column("id").to_pylist()
-        self.members, self.held_out_members = (distinct_labels(batch.column("labels")) for batch in (real, held_out))
+    def __init__(self, near: float, videos: pa.RecordBatch, vectors: np.ndarray, held_out: int, plan: sampling.Plan) -> None:
+        real = videos.slice(held_out)
+        self.near, self.seed = near, plan.settings.seed
+        self.real, self.held_out = vectors[held_out:], vectors[:held_out]
+        self.ids, self.held_out_ids = real.column("id").to_pylist(), videos.slice(0, held_out).column("id").to_pylist()
+        self.members, self.held_out_members = (distinct_labels(part.column("labels")) for part in (real, videos.slice(0, held_out)))
         self.limits: dict[int, float] = {}
 
-    def look(self, made: pools.Made) -> Iterator[tuple[float, str, str, int]]:
-        """Yield (distance, id of the synthetic video, id of the held-out one, deciding label) of each near-duplicate."""
-        vectors = quality.matrix(made.batch, self.feature.name, self.feature.size)
-        for label in np.unique(made.deciding).tolist():
-            rows, held_out = np.flatnonzero(made.deciding == label), _carrying(self.held_out_members, label)
+    def look(
+        self, recipes: pa.RecordBatch, deciding: np.ndarray, make: Callable[[pa.RecordBatch], np.ndarray]
+    ) -> Iterator[tuple[float, str, str, int]]:
+        """Yield (distance, id of the synthetic video, id of the held-out one, deciding label) of each near-duplicate.
+
+        Args:
+          recipes: of synthetic videos.
+          deciding: int64 [M], their deciding labels.
+          make: makes their vectors, float32 [M, D].
+        """
+        for label in np.unique(deciding).tolist():
+            rows, held_out = np.flatnonzero(deciding == label), _carrying(self.held_out_members, label)
             if not len(held_out):
                 continue
-            found = quality.near_duplicates(vectors[rows], self.held_out, held_out, self._limit(label))
-            for row, other, squared in zip(rows[found.rows].tolist(), found.held_out.tolist(), found.squared.tolist(), strict=True):
-                names = (made.batch.column("id")[row].as_py(), self.held_out_ids[other])
+            some = recipes.take(pa.array(rows))
+            found = quality.near_duplicates(make(some), self.held_out, held_out, self._limit(label))
+            for row, other, squared in zip(found.rows.tolist(), found.held_out.tolist(), found.squared.tolist(), strict=True):
+                names = (some.column("id")[row].as_py(), self.held_out_ids[other])
                 synthetic, real = (name.decode(errors="backslashreplace") for name in names)
                 yield squared**0.5, synthetic, real, label
 
@@ -122,13 +115,16 @@ class Watch:
         return self.limits[label]
 
 
-def summarize(holdout: HoldOut, found: list[tuple[float, str, str, int]], total: int) -> dict[str, Any]:
-    """Lay out the near-duplicates as the manifest holds them; `found` lists the nearest at least, `total` counts all."""
+def summarize(holdout: HoldOut, found: list[tuple[float, str, str, int]], total: int, bad: int) -> dict[str, Any]:
+    """Lay out the near-duplicates as the manifest holds them; `found` lists the nearest at least, `total` counts all.
+
+    `bad` is how many held-out records were left out.
+    """
     listed = [
         {"id": synthetic, "held_out": real, "label": label, "distance": float(f"{distance:.6g}")}
         for distance, synthetic, real, label in sorted(found)[:LISTED]
     ]
-    return {"files": holdout.source.files, "near": holdout.near, "near_duplicates": total, "nearest": listed}
+    return {"files": holdout.source.files, "bad": bad, "near": holdout.near, "near_duplicates": total, "nearest": listed}
 
 
 def _carrying(members: tuple[np.ndarray, np.ndarray], label: int) -> np.ndarray:

@@ -14,22 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs import runners
-from beam_jobs.augment import (
-    BOOKS,
-    FORECAST,
-    KEPT,
-    NEAR,
-    PARTITION_BYTES,
-    Route,
-    Synthesize,
-    collect_bank,
-    plan_of_input,
-    pooled_bytes,
-    total,
-)
+from beam_jobs.augment import PARTITION_BYTES, collect_bank, plan_of_input, pooled_bytes
+from beam_jobs.forecast import total
 from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
+from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize, Work
 from beam_jobs.transforms import READING, Layout, ReadShards
 from yt8m_data import pools, sampling
 from yt8m_data.statistics import Reading, distinct_labels
@@ -54,7 +44,7 @@ def dry_run(
     narrow = replace(source, schema=replace(source.schema, features=source.schema.features[:1]))
     with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
         packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, pool_bytes)
-        counted, _ = _count(narrow, plan, packed, engine, chunk_shards, folder, collect_bank(narrow, plan, engine, Path(folder)))
+        counted, _ = _count(narrow, plan, packed, engine, chunk_shards, folder, collect_bank(narrow, plan, engine, Path(folder), folder))
     return plan, counted[:-1], float(counted[-1])
 
 
@@ -70,13 +60,14 @@ def _count(
     schema = source.schema
     threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
     layout = Layout(folder, "none", 1, 1, plan.settings.seed)
-    spill = os.path.join(folder, "pools") if engine.runner == "local" else None
+    spill, store = (os.path.join(folder, part) if engine.runner == "local" else None for part in ("pools", "features"))
+    work = Work(plan, packed, layout, schema, store, bank)
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
-        route = Route(plan, packed, layout, chunk_shards)
+        route = Route(work, chunk_shards)
         routed = read.batches | "Route" >> beam.ParDo(route).with_output_types(PAIR).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
-        synthesize = Synthesize(plan, packed, layout, schema, threads, counter.of("made"), bank, None)
+        synthesize = Synthesize(work, threads, counter.of("made"), None)
         grouped = (routed.pools,) | "Pools" >> GroupBatches(spill)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
         counts = (routed[KEPT], made.batches) | beam.Flatten() | "Count" >> beam.Map(_counts, schema.num_classes)

@@ -47,17 +47,33 @@ class Engine:
       runner: a key of PRESETS.
       workers: local processes; 0 takes one for small inputs and all cores for large ones.
       options: anything else for Beam, verbatim.
+      accelerator: the GPU that a service gives to the stage that seeks neighbours, in the words of Beam's resource hints; "" for none.
     """
 
     runner: str = "local"
     workers: int = 0
     options: Sequence[str] = ()
+    accelerator: str = ""
 
     def processes(self, input_bytes: int) -> int:
         """Return how many local processes work on `input_bytes`."""
         if self.workers:
             return self.workers
         return 1 if input_bytes < _PARALLEL_BYTES else os.cpu_count() or 1
+
+    def seeking(self, stage: beam.ParDo) -> beam.ParDo:
+        """Mark the stage that seeks neighbours, so that a service gives the accelerator to it alone."""
+        return stage.with_resource_hints(accelerator=self.accelerator) if self.accelerator else stage
+
+    def check_reach(self, *paths: str) -> None:
+        """Refuse files that workers on other machines do not see.
+
+        Raises:
+          DataError: a path is on this machine's disk, and the workers are Dataflow's.
+        """
+        for path in paths:
+            if self.runner == "dataflow" and not storage.is_remote(path):
+                raise DataError(f"{path} is on this machine, where Dataflow's workers do not see it: give gs://BUCKET/... in and out")
 
 
 def run(
@@ -87,7 +103,7 @@ def run(
             else:
                 counter = progress.Counter(None)
                 with _quiet_threads():
-                    _execute(beam.Pipeline(options=PipelineOptions(service_options(engine))), build, counter, path)
+                    _execute(_service_pipeline(engine), build, counter, path)
         except Exception as error:
             sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
             if sentence is None:
@@ -114,7 +130,11 @@ def _execute(
     pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], Any], counter: progress.Counter, path: storage.OnePath
 ) -> None:
     build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, str(path))
-    pipeline.run().wait_until_finish()
+    running = pipeline.run()
+    template = pipeline.options.view_as(GoogleCloudOptions).template_location
+    if template:
+        raise DataError(f"the job was written to {template}, and not run: leave out --template_location to run it")
+    running.wait_until_finish()
 
 
 def _hand_back(value: Any, path: str) -> None:
@@ -132,6 +152,15 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
         return beam.Pipeline(runner=FnApiRunner(), options=options)
     command = f"{shlex.quote(sys.executable)} -m beam_jobs.worker"
     return beam.Pipeline(runner=FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)), options=options)
+
+
+def _service_pipeline(engine: Engine) -> beam.Pipeline:
+    """Make a pipeline for a service; the options are checked by Beam."""
+    try:
+        return beam.Pipeline(options=PipelineOptions(service_options(engine)))
+    except ValueError as error:
+        reasons = " ".join(str(error).partition(":")[2].split())
+        raise DataError(f"Beam refuses the options for {engine.runner}, which stand behind --: {reasons}") from None
 
 
 @contextlib.contextmanager

@@ -7,19 +7,18 @@ import itertools
 import json
 import os
 import shutil
-from collections import Counter as Tally
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from beam_jobs import runners
-from beam_jobs.exchange import Read, Router, Written, run_grouped, run_spilled, unspilled
+from beam_jobs.exchange import Exchanged, Read, Router, Written, run_grouped, run_spilled
 from beam_jobs.inputs import Input
+from beam_jobs.once import Resumed, resumption
 from beam_jobs.transforms import Layout
 from yt8m_data import classes, codec, gzipped, shards, storage, tfrecord
-from yt8m_data.errors import BadRecord, DataError, bad_lines
+from yt8m_data.errors import DataError, bad_lines
 from yt8m_data.schema import Schema
 from yt8m_data.shard_file import TFRECORD, Form
 from yt8m_data.splits import Splits
@@ -55,42 +54,33 @@ class Request:
     overwrite: bool = False
 
 
-class Result(NamedTuple):
-    """The manifest, and where the command resumed one that was killed, what it found of that: a sentence."""
-
-    manifest: dict[str, Any]
-    found: str
-
-
-def run(source: Input, request: Request, engine: runners.Engine) -> Result:
+def run(source: Input, request: Request, engine: runners.Engine) -> Resumed:
     """Write the shards, and last `manifest.json`, of each split and of all.
 
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, an id comes twice, or the books do not balance.
     """
+    engine.check_reach(source.files[0], request.folder)
     split_of_file = request.splits.of_files(source.files)
     plan = _plan(source, request, engine, split_of_file)
     work = open_work(request.folder, plan, request.overwrite)
     _check_disk(request.folder, source)
     router = _router(source, request, plan["num_shards"], plan["partitions"])
     for layout in router.layouts:
-        os.makedirs(layout.folder, exist_ok=True)
+        storage.to_path(layout.folder).mkdir(parents=True, exist_ok=True)
     schema = source.schema if request.classes is None else replace(source.schema, num_classes=len(request.classes))
 
     read = Read(source.schema, source.skip_bad, router)
     files = list(zip(range(len(source.files)), source.files, split_of_file, strict=True))
-    spilled = len(files) - len(unspilled(files, work))
     if engine.runner == "local":
-        written, books, bad = run_spilled(source, files, read, schema, engine, work)
+        done = run_spilled(source, files, read, schema, engine, work)
     else:
-        written, books, bad = run_grouped(source, files, read, schema, engine)
-    source.check_bad(bad, books["read"])
-    _check_disjoint(request.splits, written)
-    manifest = _write_manifests(source, request, schema, router, written, books, bad)
+        done = run_grouped(source, files, read, schema, engine)
+    source.check_bad(done.bad, done.books["read"])
+    _check_disjoint(request.splits, done.written)
+    manifest = _write_manifests(source, request, schema, router, done)
     work.remove()
-    finished, tasks = sum(part.found for part in written), len(written)
-    found = f"{spilled} of {len(files)} files were found spilled, {finished} of {tasks} tasks were found finished, {tasks - finished} done"
-    return Result(manifest, found if work.resumed else "")
+    return Resumed(manifest, resumption(done.found) if work.resumed else "")
 
 
 def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file: list[int]) -> dict[str, Any]:
@@ -135,10 +125,11 @@ def _kept_share(source: Input, rows: np.ndarray) -> float:
 
 def _check_disk(folder: str, source: Input) -> None:
     """Check that the records fit on the disk, once spilled and once written; what a killed run left there counts."""
-    there = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    needed, free = 2 * sum(map(gzipped.content_bytes, source.files)) - there, shutil.disk_usage(folder).free
+    disk = storage.disk_for(folder)
+    there = 0 if storage.is_remote(folder) else storage.size_below(folder)
+    needed, free = 2 * sum(map(gzipped.content_bytes, source.files)) - there, shutil.disk_usage(disk).free
     if needed > free:
-        raise DataError(f"the job takes {needed / 1e9:,.3g} GB more, and {folder} has {free / 1e9:,.3g} GB free: make room")
+        raise DataError(f"the job takes {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free: make room")
 
 
 def _router(source: Input, request: Request, num_shards: list[int], partitions: list[int]) -> Router:
@@ -167,13 +158,12 @@ def _write_manifests(
     request: Request,
     schema: Schema,
     router: Router,
-    written: list[Written],
-    books: Tally[str],
-    bad: list[BadRecord],
+    done: Exchanged,
 ) -> dict[str, Any]:
     """Draw up the books, check that they balance, and write the manifests, that of all last."""
+    books, bad = done.books, done.bad
     entries = [
-        sorted((entry for part in written if part.layout == number for entry in part.entries), key=lambda entry: entry["name"])
+        sorted((entry for part in done.written if part.layout == number for entry in part.entries), key=lambda entry: entry["name"])
         for number in range(len(router.layouts))
     ]
     counts = [sum(entry["records"] for entry in listed) for listed in entries]
@@ -191,7 +181,7 @@ def _write_manifests(
         "versions": versions(),
         "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
     }
-    folder = Path(request.folder)
+    folder = storage.to_path(request.folder)
     if bad:
         with shards.atomic_write(folder / "bad_records.jsonl") as stream:
             stream.write(bad_lines(bad))

@@ -77,6 +77,7 @@ def compute(source: Input, engine: runners.Engine, request: Request = EVERYTHING
     Raises:
       DataError: the input is rotten, or what was counted is not what was read.
     """
+    engine.check_reach(source.files[0])
     schema, features = replace(source.schema, extras=()), request.reads_features(source.schema.kind)
     heads = schema.kind == "frame" and not features and not request.verify
     read_schema = replace(schema, features=()) if schema.kind == "video" and not features else schema

@@ -1,15 +1,14 @@
-"""The transforms that the pipelines share, besides GroupBatches: ReadShards, WriteShards and the combining of statistics."""
+"""What the pipelines share, besides GroupBatches: ReadShards, WriteShards and the combining of statistics."""
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs.group import GroupBatches
 from beam_jobs.progress import Counter
 from yt8m_data import codec, shards, storage, tfrecord
 from yt8m_data.errors import DataError
@@ -18,6 +17,8 @@ from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
 from yt8m_data.statistics import Accumulator, Reading, Statistics
 
 BAD, READING = "bad", "reading"
+
+HASH = "hash"  # column: of the id, by which the output is ordered, where a batch brings it along; uint64
 
 
 class ReadShards(beam.PTransform):
@@ -37,7 +38,7 @@ class ReadShards(beam.PTransform):
     ) -> None:
         super().__init__()
         self.files = files
-        self.read = _ReadShard(schema, skip_bad, counter, augmentable, heads)
+        self.read = ReadShard(schema, skip_bad, counter, augmentable, heads)
 
     def expand(self, pipeline: Any) -> Any:
         """Read every file as a whole, on whichever worker has time."""
@@ -45,11 +46,14 @@ class ReadShards(beam.PTransform):
         return files | "Read" >> beam.ParDo(self.read).with_output_types(pa.RecordBatch).with_outputs(BAD, READING, main="batches")
 
 
-class _ReadShard(beam.DoFn):
-    def __init__(self, schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool, heads: bool) -> None:
+class ReadShard(beam.DoFn):
+    """(number, path) of a file -> what `ReadShards` gives of it."""
+
+    def __init__(self, schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool, heads: bool = False) -> None:
         self.schema, self.skip_bad, self.counter, self.augmentable, self.heads = schema, skip_bad, counter, augmentable, heads
 
     def process(self, element: tuple[int, str]) -> Iterator[Any]:
+        """Read the file."""
         number, path = element
         num_records = bytes_read = 0
         for decoded, size in self._scan(path) if self.heads else self._read(path):
@@ -130,9 +134,13 @@ class Layout(NamedTuple):
 
     def partition(self, ids: list[bytes]) -> np.ndarray:
         """Return the partition of each id, int64 [N]."""
+        return self.partition_of(self.hashes(ids))
+
+    def partition_of(self, hashes: np.ndarray) -> np.ndarray:
+        """Return the partition of each hash, int64 [N]."""
         if self.num_partitions > self.num_shards:
-            return self._replace(num_shards=self.num_partitions).shard(self.hashes(ids))
-        return self.shard(self.hashes(ids)) * self.num_partitions // self.num_shards
+            return self._replace(num_shards=self.num_partitions).shard(hashes)
+        return self.shard(hashes) * self.num_partitions // self.num_shards
 
     def shards_of(self, task: int) -> list[int]:
         """List the shards of a task."""
@@ -173,10 +181,9 @@ class Layout(NamedTuple):
     def _sorted(self, parts: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Cut the rows of the partitions, in order, into batches of up to `size` rows of one shard."""
         for part in parts:
-            ids = part.column("id").to_pylist()
-            hashes = self.hashes(ids)
-            order = np.lexsort((np.array(ids, object), hashes))
-            _check_distinct([ids[row] for row in order])
+            given = HASH in part.schema.names
+            hashes = part.column(HASH).to_numpy() if given else self.hashes(part.column("id").to_pylist())
+            order = _by_hash(hashes, part.column("id"))
             shard_of = self.shard(hashes)[order]
             for rows in np.split(order, np.flatnonzero(np.diff(shard_of)) + 1):
                 for at in range(0, len(rows), size):
@@ -184,50 +191,63 @@ class Layout(NamedTuple):
             del part  # before the next one is read
 
 
-class WriteShards(beam.PTransform):
-    """(partition, batch) pairs of several sources -> shuffled shards on disk; gives a `(manifest entry, Statistics)` for each.
+def _by_hash(hashes: np.ndarray, ids: pa.BinaryArray) -> np.ndarray:
+    """Order rows by (hash, id), int64 [N].
 
-    An id that comes twice ends the job.
+    Raises:
+      DataError: an id comes twice.
     """
-
-    def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, counter: Counter, spill: str | None) -> None:
-        super().__init__()
-        self.layout, self.columns, self.spill = layout, columns, spill
-        self.write = _WritePartition(layout, schema, columns, counter)
-
-    def expand(self, sources: Any) -> Any:
-        """Add an empty batch to every partition, so that a shard without rows is written too."""
-        empty = pa.RecordBatch.from_pylist([], schema=self.columns)
-        partitions = list(range(self.layout.num_partitions))
-        every = sources[0].pipeline | "Partitions" >> beam.Create(partitions) | "Empty" >> beam.Map(lambda partition: (partition, empty))
-        return (*sources, every) | GroupBatches(self.spill) | "Write" >> beam.ParDo(self.write)
-
-
-class _WritePartition(beam.DoFn):
-    def __init__(self, layout: Layout, schema: Schema, columns: pa.Schema, counter: Counter) -> None:
-        self.layout, self.schema, self.columns, self.counter = layout, schema, columns, counter
-
-    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[dict[str, Any], Statistics]]:
-        partition, batches = element
-        everything = pa.concat_batches(list(batches))
-        for shard, rows in self.layout.ordered(partition, [everything], self.schema):
-            statistics = Statistics(self.schema)
-            with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
-                for batch in rows:
-                    writer.write(batch)
-                    statistics.add(batch)
-                    self.counter.add(batch.num_rows)
-            statistics.compact()
-            yield writer.entry, statistics
-
-
-def _check_distinct(ordered: list[bytes]) -> None:
-    for first, second in itertools.pairwise(ordered):
-        if first == second:
-            name = first.decode(errors="backslashreplace")
+    order = np.argsort(hashes, kind="stable")
+    if (hashes[order][1:] != hashes[order][:-1]).all():
+        return order
+    order = np.lexsort((np.array(ids.to_pylist(), object), hashes))
+    for first, second in itertools.pairwise(order.tolist()):
+        if hashes[first] == hashes[second] and ids[first] == ids[second]:
+            name = ids[first].as_py().decode(errors="backslashreplace")
             raise DataError(
                 f"the id {name!r} would be written twice: the input has it twice (yt8m-data validate tells), or was augmented before"
             )
+    return order
+
+
+class WriteShards(beam.DoFn):
+    """(partition, batches) -> its shuffled shards on disk; gives their `(manifest entries, Statistics)`.
+
+    An id that comes twice ends the job.
+
+    Args:
+      layout: the shards.
+      schema: of the records.
+      columns: those that are written.
+      counter: counts the records written.
+      make: gives what makes of some rows, in the order in which they are written, the batch to write; None where they are that.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        schema: Schema,
+        columns: pa.Schema,
+        counter: Counter,
+        make: Callable[[], Callable[[pa.RecordBatch], pa.RecordBatch]] | None = None,
+    ) -> None:
+        self.layout, self.schema, self.columns, self.counter, self.make = layout, schema, columns, counter, make
+
+    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[list[dict[str, Any]], Statistics]]:
+        """Write the shards of a partition."""
+        partition, batches = element[0], list(element[1])
+        parts = [pa.concat_batches(batches)] if batches else []
+        make = self.make() if self.make else None
+        entries, statistics = [], Statistics(self.schema)
+        for shard, rows in self.layout.ordered(partition, parts, self.schema):
+            with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
+                for batch in map(make, rows) if make else rows:
+                    writer.write(batch)
+                    statistics.add(batch)
+                    self.counter.add(batch.num_rows)
+            entries.append(writer.entry)
+        statistics.compact()
+        yield entries, statistics
 
 
 class CombineStatistics(beam.CombineFn):

@@ -127,12 +127,16 @@ def products(shapes: list[tuple[int, int]], size: int) -> np.ndarray:
 
 
 def written_again(files: list[str], schema: Schema, folder: str) -> np.ndarray:
-    """Encode and write all records of some shards again; the time of that alone."""
-    taken, path = np.zeros(2), os.path.join(folder, "again.tfrecord")
-    for file in files:
+    """Encode and write all records of some shards again; the time of that alone.
+
+    Each shard is removed first and written under a name of its own: in the end the disk holds all, as after the job, and never more.
+    """
+    taken = np.zeros(2)
+    for number, file in enumerate(files):
         batches = list(decoded([file], schema, provenance=True))
+        os.unlink(file)
         start = now()
-        with atomic_write(path) as stream:
+        with atomic_write(os.path.join(folder, f"again-{number}.tfrecord")) as stream:
             for batch in batches:
                 tfrecord.write(stream, codec.encode(batch, schema))
         taken += now() - start

@@ -266,7 +266,7 @@ def made_shard(kind: str) -> tuple[Schema, list[bytes], set[Row]]:
     """A sound shard: schema, records and rows, the rows from what it is made of."""
     spec = SyntheticSpec(kind, RECORDS[kind], CLASSES, max_frames=MAX_FRAMES)  # type: ignore[arg-type]
     [batch] = batches(spec)
-    return spec.schema, codec.encode(batch, spec.schema), set(rows_of(batch, spec.schema))
+    return spec.schema, codec.encode(batch, spec.schema).records(), set(rows_of(batch, spec.schema))
 
 
 # --- Reading --------------------------------------------------------------------------------------------------------------

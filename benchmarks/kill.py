@@ -3,15 +3,18 @@
 COMMAND is a `yt8m-data` command that writes into OUT, a word that stands for the folder, as in
 
     python benchmarks/kill.py -- shard 'yt8m/*.tfrecord' OUT --num-shards 12 --workers 2
+    python benchmarks/kill.py -- augment 'yt8m/*.tfrecord' OUT --counts stats/stats.json --workers 2
 
 It is run once unbroken; then, for each row of the table, it is killed (SIGKILL, the whole process group) at a random moment of the time
-that took, and run again to its end. The outputs must be equal, byte by byte; the exit status is 1 if one is not.
+that took, and run again to its end. The outputs must be equal, byte by byte, but for the report, which holds the command line; and what the
+second run says it found finished must be at least what the first left finished. The exit status is 1 if not.
 """
 
 import argparse
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +25,12 @@ from pathlib import Path
 import numpy as np
 
 CALL = [sys.executable, "-c", "import cli; cli.yt8m_data()"]
+STEPS = {
+    "file": "files",
+    "pools": "pools",
+    "task": "tasks",
+    "shards": "parts of the output",
+}  # names of notes -> what a resumed job calls them
 
 
 def start(words: list[str], out: Path) -> subprocess.Popen:
@@ -39,19 +48,28 @@ def finish(words: list[str], out: Path) -> str:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not str(path.relative_to(folder)).startswith("report")]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def left(out: Path) -> str:
-    """What a killed job left: finished runs, and finished tasks or shards."""
-    runs, tasks = (len(list(out.glob(f".spill-work.tmp/{part}/*.json"))) for part in ("runs", "done"))
-    state = "finished" if (out / "manifest.json").exists() else "nothing" if not out.exists() else "unfinished"
-    return f"{state}, {runs} runs, {tasks} tasks"
+def left(out: Path) -> dict[str, int]:
+    """The units of work that a killed job left finished, by step."""
+    names = [path.name.split("-")[0] for path in out.glob(".spill-work.tmp/done/*.pickle")]
+    return {STEPS[name]: names.count(name) for name in STEPS if name in names}
+
+
+def found(said: str) -> dict[str, tuple[int, int]]:
+    """The units that a resumed job found finished, and those it did, by step."""
+    told = re.findall(r"(\d+) of (\d+) ([a-z ]+) were found finished", said)
+    return {step: (int(some), int(every) - int(some)) for some, every, step in told}
+
+
+def state(out: Path) -> str:
+    return "finished" if (out / "manifest.json").exists() else "unfinished" if out.exists() else "nothing"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Kill a job at random moments and run it again.")
+    parser = argparse.ArgumentParser(description="Kill a job at random moments and resume it.")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("words", nargs=argparse.REMAINDER)
@@ -59,30 +77,36 @@ def main() -> None:
     words = options.words[1:] if options.words[:1] == ["--"] else options.words
     if "OUT" not in words:
         parser.error("give a command with OUT for its output folder")
-    random, different = np.random.default_rng(options.seed), 0
+    random, wrong = np.random.default_rng(options.seed), 0
     with tempfile.TemporaryDirectory(prefix="yt8m-kill-") as folder:
         begin = time.perf_counter()
         finish(words, Path(folder) / "whole")
         whole, seconds = digests(Path(folder) / "whole"), time.perf_counter() - begin
         print(
-            f"{len(whole)} files in {seconds:.1f} s without a kill\n{'killed after':>12}  {'left behind':<34}{'on the next run':<52}equal"
+            f"{len(whole)} files in {seconds:.1f} s without a kill; then, of each step, finished when killed: found + done by the next run"
         )
         for number in range(options.kills):
-            out, moment = Path(folder) / str(number), random.uniform(0.2, 1.0) * seconds
-            process = start(words, out)
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            state = left(out)
-            said = finish(words, out)
-            found = re.search(r".* were found finished.*", said)
-            equal = digests(out) == whole
-            different += not equal
-            note = found[0] if found else "refused: finished" if "finished output" in said else "nothing was found finished"
-            print(f"{moment:>10.1f} s  {state:<34}{note:<96}{'yes' if equal else 'NO'}", flush=True)
-    sys.exit(bool(different))
+            out = Path(folder) / "out"
+            while True:
+                moment, begin = random.uniform(0.1, 1.0) * seconds, time.perf_counter()
+                process = start(words, out)
+                try:
+                    process.wait(moment)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+                if process.returncode:
+                    break
+                seconds = time.perf_counter() - begin  # it was faster this time, and is not killed yet
+                shutil.rmtree(out)
+            was, before = state(out), left(out)
+            after = found(finish(words, out))
+            good = digests(out) == whole and (was == "finished" or all(after[step][0] >= count for step, count in before.items()))
+            wrong += not good
+            steps = ", ".join(f"{step} {before.get(step, 0)}: {some} + {done}" for step, (some, done) in after.items())
+            print(f"{number + 1:>3}  {moment:>6.1f} s  {was:<11}{steps:<80}{'equal' if good else 'WRONG'}", flush=True)
+            shutil.rmtree(out)
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ class _Prepared(NamedTuple):
     def tile(self, part: slice) -> None:
         """Search for some of the queries."""
         queries, k = self.pool.queries[part], self.pool.k
-        scores = self._scores(queries)
         width, todo = k + _SPARE, np.arange(len(queries))
+        scores = self._scores(queries) if width < len(self.vectors) else np.empty((len(queries), 0))  # of all of a pool none is needed
         while todo.size:
             if width < len(self.vectors):
                 near, best = smallest(scores[todo], width)

@@ -5,14 +5,14 @@ labels with equal counts share a partition, so that the videos which may use one
 the memory is dealt into sub-pools by a hash of the id, each a partition of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import frame_synthesis, quality, synthesis
+from yt8m_data import synthesis
 from yt8m_data.deltas import Deltas
 from yt8m_data.neighbors import Pool, search
 from yt8m_data.sampling import OVER, Plan
@@ -20,7 +20,7 @@ from yt8m_data.schema import Schema
 from yt8m_data.shards import stable_hash
 from yt8m_data.statistics import distinct_labels
 
-MAKE_ROWS = 1024  # synthetic videos made at a time
+MAKE_ROWS = 1 << 16  # synthetic videos whose recipes are made at a time
 BINS_PER_OCTAVE = 4  # of the histogram of distances
 
 
@@ -52,22 +52,19 @@ class Pools:
 
 
 class Made(NamedTuple):
-    """Synthetic videos of a partition; the arrays are [rows].
+    """How to make synthetic videos of a partition; the arrays are [rows].
 
     Attributes:
-      batch: with the columns of `schema.arrow` and `PROVENANCE`.
+      recipes: see `synthesis.recipes`; they speak of rows of the partition.
       apart: float64, the squared distance from base to neighbour, NaN where there is none.
-      base: int64, rows of the partition; `deciding`: int64, their deciding labels.
+      deciding: int64, the deciding labels of their bases.
       filler: bool, whether the pool was too small for what the policy asks for.
-      checked: how far a sample of them are from the real videos of the partition.
     """
 
-    batch: pa.RecordBatch
+    recipes: pa.RecordBatch
     apart: np.ndarray
-    base: np.ndarray
     deciding: np.ndarray
     filler: np.ndarray
-    checked: quality.Distances
 
 
 def pack(plan: Plan, video_bytes: int, partition_bytes: int, pool_bytes: int | None = None) -> Pools:
@@ -144,53 +141,35 @@ def find_neighbors(
 
 def synthesize(
     plan: Plan,
-    batch: pa.RecordBatch | frame_synthesis.Videos,
+    heads: pa.RecordBatch,
+    vectors: np.ndarray,
     deciding: np.ndarray,
     order: np.ndarray,
     schema: Schema,
     threads: int,
     bank: Deltas | None = None,
-    destination: Callable[[list[bytes]], np.ndarray] | None = None,
 ) -> Iterator[Made]:
-    """Make the synthetic videos of a partition, some at a time.
+    """Say how to make the synthetic videos of a partition, some at a time.
 
     Args:
       plan: the plan.
-      batch: the videos of the partition, in the order of the input.
+      heads: the videos of the partition, in the order of the input: what stands beside their features.
+      vectors: float32 [N, D], those by which neighbours are sought: the first feature, at frame level the mean of its frames.
       deciding: from `bases`.
       order: int64 [N], ascending, the place of each row in the input.
-      schema: of the records; neighbours are those by its first feature, at frame level by the mean of its frames.
+      schema: of the records.
       threads: for large pools.
       bank: for the method delta, at video level.
-      destination: tells where videos go by their ids, int64 [M]; they are made in that order, so that each batch goes to few places.
     """
-    visual, settings = schema.features[0], plan.settings
-    framed = isinstance(batch, frame_synthesis.Videos)
-    heads: pa.RecordBatch = batch.heads if framed else batch
-    vectors = batch.means(visual.name) if framed else quality.matrix(batch, visual.name, visual.size)
     neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads)
-    ids, labels = heads.column("id").to_pylist(), plan.decide(heads.column("labels"))
+    ids = heads.column("id").to_pylist()
     chosen = synthesis.choose(plan, ids, deciding, neighbors, order, plan.quotas(ids, heads.column("labels"), deciding))
-    names = synthesis.synthetic_ids(ids, chosen)
-    looked_at = quality.checked(names, deciding[chosen.base], settings.seed)
-    if destination is not None:
-        by_destination = np.argsort(destination(names), kind="stable")
-        chosen = synthesis.Synthetics(*(column[by_destination] for column in chosen))
-        looked_at = np.flatnonzero(np.isin(by_destination, looked_at))
-    slots = neighbors[chosen.base] == chosen.neighbor[:, None]
-    apart = np.where(chosen.neighbor < 0, np.nan, np.where(slots, distances[chosen.base], 0).sum(axis=1))
-    step = frame_synthesis.MAKE_ROWS if framed else MAKE_ROWS
-    for at in range(0, len(chosen.base), step):
-        part = synthesis.Synthetics(*(column[at : at + step] for column in chosen))
-        rows = looked_at[(looked_at >= at) & (looked_at < at + step)] - at
-        if framed:
-            made = frame_synthesis.make(batch, part, plan, schema, neighbors)
-            sample = frame_synthesis.means(made.column(visual.name).take(pa.array(rows)), visual.size)
-        else:
-            made = synthesis.make(batch, part, plan, schema, neighbors, bank)
-            sample = quality.matrix(made, visual.name, visual.size)[rows]
-        checked = quality.distances(sample, part.base[rows], part.neighbor[rows], deciding[part.base[rows]], vectors, labels)
-        yield Made(made, apart[at : at + step], part.base, deciding[part.base], part.filler, checked)
+    for at in range(0, len(chosen.base), MAKE_ROWS):
+        part = synthesis.Synthetics(*(column[at : at + MAKE_ROWS] for column in chosen))
+        recipes = synthesis.recipes(heads, synthesis.synthetic_ids(ids, part), part, plan, schema, neighbors, bank)
+        slots = neighbors[part.base] == part.neighbor[:, None]
+        apart = np.where(part.neighbor < 0, np.nan, np.where(slots, distances[part.base], 0).sum(axis=1))
+        yield Made(recipes, apart, deciding[part.base], part.filler)
 
 
 def distance_bins(squared: np.ndarray) -> list[int | None]:

@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from yt8m_data.shards import stable_hash
+from yt8m_data.statistics.hashing import mix
 
-CHECKED = 32  # synthetic videos of each deciding label of which the distances are taken
+CHECKED = 512  # synthetic videos, or a few more, of which the distances are taken: they tell a share to 2 %
+_CHECK = np.uint64(0x636865636B)  # parts this choice from others by the same hash
 SCALED = 256  # real videos of each label whose nearest neighbours give its scale
 _QUERIES, _CANDIDATES = 512, 4
 _BLOCK = 8192  # real videos compared at a time
@@ -24,12 +26,11 @@ class Distances(NamedTuple):
     other: np.ndarray
 
 
-def checked(ids: list[bytes], deciding: np.ndarray, seed: int) -> np.ndarray:
-    """Choose the synthetic videos to look at: CHECKED of each label at most, by a hash of their ids; rows, int64, ascending."""
-    hashes = stable_hash(seed, ids, "check")
-    order = np.lexsort((hashes, deciding))
-    place = np.arange(len(order)) - np.searchsorted(deciding[order], deciding[order])
-    return np.sort(order[place < CHECKED])
+def checked(hashes: np.ndarray, number: int) -> np.ndarray:
+    """Choose `number` of the synthetic videos of a partition to look at, by the hashes of their ids (uint64 [M]); rows, int64."""
+    if number >= len(hashes):
+        return np.arange(len(hashes))
+    return np.argpartition(mix(hashes + _CHECK), number - 1)[:number]
 
 
 def distances(

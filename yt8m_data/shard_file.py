@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from yt8m_data import codec, shards, tfrecord
+from yt8m_data import codec, shards, storage, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import distinct_labels
@@ -143,11 +143,11 @@ def open_shard(path: str, schema: Schema, columns: pa.Schema, form: Form = TFREC
 
 
 def is_whole(path: str, entry: dict[str, Any]) -> bool:
-    """Return whether a shard on disk has the size and checksum of its manifest entry."""
-    if not os.path.exists(path) or os.path.getsize(path) != entry["bytes"]:
+    """Return whether a shard is there, with the size and checksum of its manifest entry."""
+    if not storage.to_path(path).exists() or storage.size(path) != entry["bytes"]:
         return False
     checksum = 0
-    with open(path, "rb", buffering=0) as stream:
+    with storage.open_read(path) as stream:
         while data := stream.read(1 << 20):
             checksum = google_crc32c.extend(checksum, data)
     return f"{checksum:08x}" == entry["crc32c"]
@@ -165,10 +165,10 @@ class _Checked:
     def write(self, data: Any) -> int:
         if self.discarding:
             return len(data)
-        data = bytes(data)
-        self.size += len(data)
-        self.checksum = google_crc32c.extend(self.checksum, data)
-        return self._stream.write(data)
+        octets = np.frombuffer(data, np.uint8)
+        self.size += len(octets)
+        self.checksum = google_crc32c.extend(self.checksum, octets)
+        return self._stream.write(octets.data)
 
     def tell(self) -> int:
         return self.size

@@ -1,14 +1,13 @@
-"""Runs: what one input file gives to each partition of a shuffle, on disk, to be read back partition by partition.
+"""Runs: what one unit of work gives to each partition of a shuffle, on disk, to be read back partition by partition.
 
 A run is a file of Arrow messages, the schema and one for each piece of a partition, and a list of them beside it. The list comes last,
-whole or not at all: a run that has one is finished, and need not be made again after a kill.
+whole or not at all: a run that has one is finished, and need not be made again after a kill. The runs of a shuffle share a folder.
 """
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,29 +50,33 @@ class RunWriter:
             self._pieces.append([partition, self._stream.tell(), message.size])
             self._stream.write(message)
 
-    def finish(self, notes: dict[str, Any]) -> None:
-        """Finish the run, with notes on it to keep."""
+    def finish(self) -> None:
+        """Finish the run."""
         with storage.room(self._list.parent):
             self._stream.flush()
             os.fsync(self._stream.fileno())
         with storage.atomic_write(self._list) as stream:
-            stream.write(json.dumps({"notes": notes, "bytes": self._stream.tell(), "pieces": self._pieces}).encode())
+            stream.write(json.dumps({"bytes": self._stream.tell(), "pieces": self._pieces}).encode())
 
 
-def notes(folder: str, name: str) -> dict[str, Any] | None:
-    """Return the notes of a finished run; None where there is none, or it is not as long as it was."""
+def is_finished(folder: str, name: str) -> bool:
+    """Return whether a run is finished, and as long as it was then."""
     try:
         listed = json.loads((Path(folder) / f"{name}.json").read_bytes())
-        whole = os.path.getsize(Path(folder) / f"{name}.run") == listed["bytes"]
+        return bool(os.path.getsize(Path(folder) / f"{name}.run") == listed["bytes"])
     except FileNotFoundError:
-        return None
-    return listed["notes"] if whole else None
+        return False
 
 
-def locate(folder: str, names: Iterable[str]) -> dict[int, np.ndarray]:
-    """Find the pieces of all partitions in finished runs: int64 [M, 3] each, of run (its place in `names`), offset and size."""
+def finished(folder: str) -> list[str]:
+    """List the finished runs of a folder, by name."""
+    return sorted(path.stem for path in Path(folder).glob("*.json"))
+
+
+def locate(folder: str) -> dict[int, np.ndarray]:
+    """Find the pieces of all partitions in finished runs: int64 [M, 3] each, of run (its place among `finished`), offset and size."""
     rows = []
-    for number, name in enumerate(names):
+    for number, name in enumerate(finished(folder)):
         pieces = np.array(json.loads((Path(folder) / f"{name}.json").read_bytes())["pieces"], np.int64).reshape(-1, 3)
         rows.append(np.column_stack([pieces[:, 0], np.full(len(pieces), number), pieces[:, 1:]]))
     every = np.concatenate(rows) if rows else np.empty((0, 4), np.int64)
@@ -82,8 +85,9 @@ def locate(folder: str, names: Iterable[str]) -> dict[int, np.ndarray]:
     return dict(zip(partitions.tolist(), np.split(every[:, 1:], starts[1:]), strict=False))
 
 
-def read(folder: str, names: list[str], pieces: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """Read pieces that `locate` found; their columns point into the mapped files."""
+def read(folder: str, pieces: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Read pieces that `locate` found, with no run finished since; their columns point into the mapped files."""
+    names = finished(folder) if len(pieces) else []
     for number in np.unique(pieces[:, 0]).tolist():
         with pa.memory_map(str(Path(folder) / f"{names[number]}.run")) as source:
             columns = pa.ipc.read_schema(source)

@@ -48,6 +48,11 @@ def size(path: str) -> int:
     return ObjectPath(path).size() if is_remote(path) else os.path.getsize(path)
 
 
+def size_below(folder: str) -> int:
+    """Return the size of all files below a folder on a disk in bytes; 0 where there is none."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
 def identity(path: str) -> list[str | int]:
     """Return the path, the size and the time of the last change (ns): another file, or a changed one, has another."""
     if is_remote(path):
@@ -220,7 +225,9 @@ class ObjectPath:
             _store(self.scheme).delete_file(self.key)
 
     def rmtree(self) -> None:
-        """Remove all objects below."""
+        """Remove all objects below, if there are any."""
+        if not self.is_dir():
+            return
         with _told(self), contextlib.suppress(FileNotFoundError):  # which Google's store says of the folder itself, when all in it is gone
             _store(self.scheme).delete_dir(self.key)
 

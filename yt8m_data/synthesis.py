@@ -6,17 +6,33 @@ copies, x, and deltas, x + l (p - q), where p and q are neighbours that share a 
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from yt8m_data import deltas, shards
 from yt8m_data.deltas import Deltas
-from yt8m_data.sampling import DECOUPLE, PAIRED, LabelRule, Plan
-from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, Schema
+from yt8m_data.sampling import DECOUPLE, PAIRED, LabelRule, Plan, Settings
+from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, Feature, Schema
 
 NOISE, DELTA = "noise", "delta"
+
+# What the features of a video are made of. They are those of `move_base`, moved by `move_part` of the way to those of `move_other` (-1: to
+# nowhere), or of the delta at row `move_delta` of the bank (-1: by none), with noise on them if there is `move_noise`.
+MOVES = pa.schema(
+    [
+        ("move_base", pa.int64()),
+        ("move_other", pa.int64()),
+        ("move_part", pa.float32()),
+        ("move_noise", pa.bool_()),
+        ("move_delta", pa.int32()),
+    ]
+)
+
+_ROWS = 128  # made at a time: what one operation leaves the next finds in the cache
 
 
 class Synthetics(NamedTuple):
@@ -106,40 +122,42 @@ def synthetic_ids(ids: list[bytes], chosen: Synthetics) -> list[bytes]:
     return [b"%b_o%02d" % (ids[row], number) for row, number in zip(chosen.base.tolist(), chosen.number.tolist(), strict=True)]
 
 
-def make(
-    pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema, neighbors: np.ndarray | None = None, bank: Deltas | None = None
-) -> pa.RecordBatch:
-    """Make synthetic videos: a batch with the columns of `schema.arrow` and `PROVENANCE`.
-
-    All features move with the same neighbour, or delta, and lambda, but those of `Settings.hold`, which are the base's.
+def vectors(
+    recipes: pa.RecordBatch, take: Callable[[str, np.ndarray], np.ndarray], feature: Feature, settings: Settings, bank: Deltas | None = None
+) -> np.ndarray:
+    """Make a feature of videos, float32 [M, size].
 
     Args:
-      neighbors: int64 [N, K], all neighbours of each row of the pool, which vote where the labels are by ranking.
-      bank: where the method delta is among those chosen.
+      recipes: with the columns of MOVES.
+      take: copies the vectors of a feature, float32 [N, size], by their keys.
+      feature: which.
+      settings: for the features to hold, and the noise.
+      bank: where recipes move by deltas.
     """
-    settings = plan.settings
-    delta = np.flatnonzero(chosen.method == DELTA)
-    new_ids = _ids(pool, chosen)
-    drawn = np.zeros(0, np.int64)
-    if bank is not None:  # the method delta has one
-        labels = pool.column("labels").take(pa.array(chosen.base[delta]))
-        drawn = deltas.draw(bank, settings.seed, labels, [new_ids[at] for at in delta.tolist()])
-    batch = heads(pool, chosen, plan, schema, neighbors)
-    if bank is not None:
-        batch = _with_origins(batch, bank, delta, drawn)
-    other, part = moves(chosen)
-    for place, feature in enumerate(schema.features):
-        values = pool.column(feature.name).flatten().to_numpy().reshape(-1, feature.size)
-        made = values[chosen.base]
-        if feature.name not in settings.hold:
-            made += part[:, None] * (values[other] - made)
-            for row in np.flatnonzero(chosen.method == NOISE).tolist():
-                made[row] += gaussian(settings.seed, new_ids[row], feature.name, feature.size, settings.sigma)
-            if bank is not None:
-                made[delta] += chosen.factor[delta, None] * bank.vectors[feature.name][drawn]
-        column = pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), feature.size)
-        batch = batch.add_column(2 + place, schema.arrow.field(feature.name), column)
-    return batch
+    base, other, part, noise, delta = (recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
+    made = np.empty((len(base), feature.size), np.float32)
+    held = feature.name in settings.hold
+    for at in range(0, len(base), _ROWS):
+        some = slice(at, at + _ROWS)
+        x = take(feature.name, base[some])
+        moving = np.flatnonzero(other[some] >= 0)
+        if len(moving) and not held:
+            y = take(feature.name, other[some][moving])
+            near = x if len(moving) == len(x) else x[moving]
+            y -= near
+            y *= part[some][moving, None]
+            y += near
+            x[moving] = y
+        made[some] = x
+    if held:
+        return made
+    for row in np.flatnonzero(noise).tolist():
+        made[row] += gaussian(settings.seed, recipes.column("id")[row].as_py(), feature.name, feature.size, settings.sigma)
+    by_delta = np.flatnonzero(delta >= 0)
+    if len(by_delta):
+        assert bank is not None
+        made[by_delta] += part[by_delta, None] * bank.vectors[feature.name][delta[by_delta]]
+    return made
 
 
 def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
@@ -153,40 +171,63 @@ def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
     return np.where(paired, chosen.neighbor, chosen.base), part
 
 
-def heads(pool: pa.RecordBatch, chosen: Synthetics, plan: Plan, schema: Schema, neighbors: np.ndarray | None = None) -> pa.RecordBatch:
-    """Make what stands beside the features of synthetic videos: ids, labels, their bases' segments, and the columns of `PROVENANCE`."""
+def recipes(
+    pool: pa.RecordBatch,
+    ids: list[bytes],
+    chosen: Synthetics,
+    plan: Plan,
+    schema: Schema,
+    neighbors: np.ndarray | None = None,
+    bank: Deltas | None = None,
+) -> pa.RecordBatch:
+    """Say how to make synthetic videos: columns as of `schema.arrow` but for the features, those of `PROVENANCE`, and MOVES.
+
+    Args:
+      pool: the columns beside the features of the pool.
+      ids: from `synthetic_ids`.
+      chosen: which to make.
+      plan: the plan.
+      schema: of the records.
+      neighbors: int64 [N, K], all neighbours of each row of the pool, which vote where the labels are by ranking.
+      bank: where the method delta is among those chosen.
+    """
     extras = [schema.arrow.field(name) for name in schema.extras]
     base, neighbor = pa.array(chosen.base, pa.int64()), pa.array(chosen.neighbor, pa.int64(), mask=chosen.neighbor < 0)
     other, part = moves(chosen)
     weighted = synthetic_labels(pool.column("labels"), chosen.base, other, plan.settings.labels, part, neighbors)
+    by_delta, drawn = np.flatnonzero(chosen.method == DELTA), np.full(len(ids), -1)
+    to, origin = pool.column("id").take(neighbor), pa.nulls(len(ids), pa.binary())
+    if bank is not None and len(by_delta):
+        labels = pool.column("labels").take(pa.array(chosen.base[by_delta]))
+        drawn[by_delta] = deltas.draw(bank, plan.settings.seed, labels, [ids[at] for at in by_delta.tolist()])
+        part = np.where(drawn >= 0, chosen.factor, part)
+        rows = drawn[by_delta].tolist()
+        to = _put(to, by_delta, [bank.plus[row] for row in rows])
+        origin = _put(origin, by_delta, [bank.minus[row] for row in rows])
     columns = [
-        pa.array(_ids(pool, chosen), pa.binary()),
+        pa.array(ids, pa.binary()),
         weighted.labels,
         *(pa.nulls(len(base), pa.binary()) if extra.name == OTHER else pool.column(extra.name).take(base) for extra in extras),
         pa.array(chosen.method).cast(pa.binary()),
         pool.column("id").take(base),
-        pool.column("id").take(neighbor),
+        to,
         pa.array(chosen.factor, mask=np.isnan(chosen.factor)),
-        pa.nulls(len(base), pa.binary()),
+        origin,
         weighted.weights,
+        base,
+        pa.array(np.where(np.isin(chosen.method, PAIRED), other, -1)),
+        pa.array(part, pa.float32()),
+        pa.array(chosen.method == NOISE),
+        pa.array(drawn, pa.int32()),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *extras, *PROVENANCE]))
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *extras, *PROVENANCE, *MOVES]))
 
 
-def _ids(pool: pa.RecordBatch, chosen: Synthetics) -> list[bytes]:
-    bases = pool.column("id").take(pa.array(chosen.base, pa.int64())).to_pylist()
-    return synthetic_ids(bases, chosen._replace(base=np.arange(len(bases))))
-
-
-def _with_origins(batch: pa.RecordBatch, bank: Deltas, delta: np.ndarray, drawn: np.ndarray) -> pa.RecordBatch:
-    """Say of the rows `delta` which videos the drawn deltas come from and go to."""
-    for name, ids in (("aug_neighbor", bank.plus), ("aug_origin", bank.minus)):
-        values = batch.column(name).to_pylist()
-        for at, row in zip(delta.tolist(), drawn.tolist(), strict=True):
-            values[at] = ids[row]
-        place = batch.schema.get_field_index(name)
-        batch = batch.set_column(place, batch.schema.field(place), pa.array(values, pa.binary()))
-    return batch
+def _put(column: pa.Array, rows: np.ndarray, ids: list[bytes]) -> pa.Array:
+    """Replace some rows of a column of ids."""
+    mask = np.zeros(len(column), bool)
+    mask[rows] = True
+    return pc.replace_with_mask(column, pa.array(mask), pa.array(ids, pa.binary()))
 
 
 class Labelled(NamedTuple):

@@ -31,6 +31,8 @@ _WRITE_BYTES = 1 << 20  # a call of the system per record would cost as much as 
 _HEADER = struct.Struct("<QI")
 _LENGTH, _CRC = struct.Struct("<Q"), struct.Struct("<I")
 _HEADER_BYTES, _CRC_BYTES = _HEADER.size, _CRC.size
+FRAME_BYTES = _HEADER_BYTES + _CRC_BYTES  # around each record
+_MASK = 0xA282EAD8
 PROBE_BYTES = _HEADER_BYTES  # of a file that `is_gzip` looks at
 
 # Why a file cannot be read on: the kind of the bad record and its reason.
@@ -42,7 +44,7 @@ _TRUNCATED = ("truncated", "the file ends inside this record")
 def masked_crc(data: bytes) -> int:
     """CRC-32C of `data`, rotated right by 15 bits and shifted by a constant (TensorFlow's mask)."""
     crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF
 
 
 @dataclass
@@ -130,25 +132,74 @@ def is_gzip(head: np.ndarray | bytes) -> bool:
     return head[: len(MAGIC)] == MAGIC and _CRC.pack(masked_crc(head[:8])) != head[8:]
 
 
-def write(stream: BinaryIO, records: Iterable[bytes]) -> int:
+@dataclass
+class Framed:
+    """Records to write: record i is `data[starts[i]:ends[i]]`, with the room of a header before it and of a checksum behind it.
+
+    Attributes:
+      data: uint8; `write` fills the rooms in.
+      starts, ends: int64 [N], ascending.
+    """
+
+    data: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of_lengths(cls, lengths: np.ndarray) -> "Framed":
+        """Make room for records of so many bytes, int64 [N]."""
+        ends = np.cumsum(lengths + FRAME_BYTES) - _CRC_BYTES
+        return cls(np.empty(int(ends[-1]) + _CRC_BYTES if len(ends) else 0, np.uint8), ends - lengths, ends)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def records(self) -> list[bytes]:
+        """Return the records."""
+        return [self.data[start:end].tobytes() for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
+
+
+def write(stream: BinaryIO, records: Framed | Iterable[bytes]) -> int:
     """Append records to `stream`, framed; return the number of bytes written."""
-    headers: dict[int, bytes] = {}
-    pieces: list[bytes] = []
+    if isinstance(records, Framed):
+        return _write_framed(stream, records)
     written = pending = 0
+    pieces: list[bytes] = []
     for record in records:
-        length = len(record)
-        header = headers.get(length)
-        if header is None:
-            packed = struct.pack("<Q", length)
-            header = headers[length] = packed + _CRC.pack(masked_crc(packed))
-        pieces += (header, record, _CRC.pack(masked_crc(record)))
-        pending += _HEADER_BYTES + length + _CRC_BYTES
+        pieces.append(record)
+        pending += len(record)
         if pending >= _WRITE_BYTES:
-            stream.write(b"".join(pieces))
+            written, pending = written + _write_framed(stream, _framed(pieces)), 0
             pieces.clear()
-            written, pending = written + pending, 0
-    stream.write(b"".join(pieces))
-    return written + pending
+    return written + _write_framed(stream, _framed(pieces))
+
+
+def _framed(records: list[bytes]) -> Framed:
+    framed = Framed.of_lengths(np.fromiter(map(len, records), np.int64, len(records)))
+    for start, end, record in zip(framed.starts.tolist(), framed.ends.tolist(), records, strict=True):
+        framed.data.data[start:end] = record
+    return framed
+
+
+def _write_framed(stream: BinaryIO, framed: Framed) -> int:
+    """Fill in the headers and checksums, and write some of it at a time, while it is in the cache."""
+    data, starts, ends = framed.data, framed.starts, framed.ends
+    distinct, number = np.unique(ends - starts, return_inverse=True)
+    headers = np.array([_HEADER.pack(length, _length_crc(length)) for length in distinct.tolist()], f"S{_HEADER_BYTES}")
+    wire.scatter(data, starts - _HEADER_BYTES, headers.view(np.uint8).reshape(-1, _HEADER_BYTES)[number])
+    step = max(1, len(starts) * _WRITE_BYTES // max(len(data), 1))
+    checksum, begin = google_crc32c.value, 0
+    for at in range(0, len(starts), step):
+        some = slice(at, at + step)
+        crc = np.array(
+            [checksum(data[start:end]) for start, end in zip(starts[some].tolist(), ends[some].tolist(), strict=True)], np.uint32
+        )
+        masked = (crc >> 15 | crc << 17) + np.uint32(_MASK)
+        wire.scatter(data, ends[some], masked.astype("<u4").view(np.uint8).reshape(-1, _CRC_BYTES))
+        end = int(ends[some][-1]) + _CRC_BYTES
+        stream.write(data[begin:end].data)
+        begin = end
+    return len(data)
 
 
 class Source(Protocol):
@@ -388,7 +439,7 @@ def _verify(data: np.ndarray, bounds: list[int], checksums: list[int], name: str
     """Compare the checksums of the records with those in the file, and leave out the records that fail."""
     edges, crc = np.array(bounds), np.array(checksums, np.uint32)
     starts, ends = edges[:-1] + _HEADER_BYTES, edges[1:] - _CRC_BYTES
-    good = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8) == wire.gather(data, ends, _CRC_BYTES).view("<u4")[:, 0]
+    good = (crc >> 15 | crc << 17) + np.uint32(_MASK) == wire.gather(data, ends, _CRC_BYTES).view("<u4")[:, 0]
     bad = [
         BadRecord(name, first_index + row, offset + bounds[row], "crc", "the checksum of the data is wrong")
         for row in np.flatnonzero(~good).tolist()

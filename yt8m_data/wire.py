@@ -248,6 +248,12 @@ def gather(buffer: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
     return np.ndarray((len(buffer) - size + 1, size), np.uint8, buffer, strides=(1, 1))[starts]  # a window from every place
 
 
+def scatter(buffer: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> None:
+    """Copy rows of bytes, uint8 [N, size], to N places."""
+    if len(starts):
+        np.ndarray((len(buffer) - rows.shape[1] + 1, rows.shape[1]), np.uint8, buffer, strides=(1, 1))[starts] = rows
+
+
 def concatenate(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Copy runs of bytes of different lengths behind one another: uint8 [sum of lengths]."""
     before = np.cumsum(lengths) - lengths

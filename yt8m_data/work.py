@@ -1,7 +1,10 @@
 """The work folder of an output that is being made: what a killed command leaves, and the same command resumes from."""
 
+import hashlib
+import json
 import platform
 import shutil
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,26 +16,32 @@ _NAME, _PLAN = ".spill-work.tmp", "plan.json"
 
 
 class Work(NamedTuple):
-    """A work folder, and whether the command that made it was killed and is `resumed`."""
+    """A work folder.
 
-    folder: Path
+    Attributes:
+      folder: within the output.
+      spill: where runs are spilled: in the same folder, or where temporary files go if that is in a store.
+      resumed: whether the command that made it was killed, and goes on.
+    """
+
+    folder: storage.OnePath
+    spill: Path
     resumed: bool
 
     @property
-    def runs(self) -> str:
-        """The folder of spilled runs."""
-        return str(self.folder / "runs")
+    def done(self) -> storage.OnePath:
+        """The folder that has a note on each finished unit of work."""
+        return self.folder / "done"
 
-    @property
-    def done(self) -> str:
-        """The folder that has a file on each finished task."""
-        return str(self.folder / "done")
+    def runs(self, shuffle: str) -> str:
+        """The folder of the runs of a shuffle."""
+        return str(self.spill / shuffle)
 
     def remove(self) -> None:
         """Remove the folder when the output is finished; the plan last, so that a kill meanwhile leaves something to resume."""
-        for path in (self.runs, self.done):
-            shutil.rmtree(path)
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.spill, ignore_errors=True)
+        storage.remove_tree(self.done)
+        storage.remove_tree(self.folder)
 
 
 def open_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work:
@@ -44,28 +53,66 @@ def open_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work:
       overwrite: whether to remove what is there, unless it is to be resumed.
 
     Raises:
-      DataError: the folder is on no disk; it holds a finished output, or the beginning of another one, and `overwrite` is not set; or
-        foreign files.
+      DataError: the folder holds a finished output, or the beginning of another one, and `overwrite` is not set; or foreign files.
     """
-    if storage.is_remote(output):
-        raise DataError(f"{output} is in an object store, and this command can resume on a disk only: write to a folder, then copy it")
-    folder = Path(output) / _NAME
-    if (folder / _PLAN).exists():
-        begun = shards.read_json(folder / _PLAN)
-        differing = [key for key in plan if begun.get(key) != plan[key]]
-        if not differing:
-            for path in [*Path(output).glob(".*.tmp"), *Path(output).glob("*/.*.tmp"), *folder.glob("*/.*.tmp")]:
-                if path.is_file():  # half-written when the command was killed
-                    path.unlink()
-            return Work(folder, True)
-        if not overwrite:
-            what = ", ".join(differing)
-            raise DataError(f"{output} holds the beginning of another output (of other {what}): finish that, or --overwrite to replace it")
+    found = find_work(output, plan, overwrite)
+    if found is not None:
+        return found
     shards.prepare_output(output, overwrite)
-    for part in ("runs", "done"):
-        (folder / part).mkdir(parents=True)
+    folder, spill = _places(output, plan)
+    shutil.rmtree(spill, ignore_errors=True)
+    work = Work(folder, spill, False)
+    for path in (spill, work.done):
+        path.mkdir(parents=True)
     shards.write_json(folder / _PLAN, plan)
-    return Work(folder, False)
+    return work
+
+
+def find_work(output: str, plan: dict[str, Any], overwrite: bool) -> Work | None:
+    """Find what the same command has left where it was killed; None where there is nothing to resume, and an output can be begun.
+
+    Of a finished output the work folder is removed, where a kill has prevented that.
+
+    Raises:
+      DataError: as `open_work`.
+    """
+    folder, spill = _places(output, plan)
+    if (folder.parent / shards.MANIFEST).exists() and folder.exists():
+        shutil.rmtree(spill, ignore_errors=True)
+        storage.remove_tree(folder)
+    if not (folder / _PLAN).exists():
+        shards.check_output(output, overwrite)
+        return None
+    begun = shards.read_json(folder / _PLAN)
+    differing = [key for key in plan if begun.get(key) != plan[key]]
+    if not differing:
+        _remove_halves(output)
+        spill.mkdir(parents=True, exist_ok=True)  # of an output in a store it may be on another machine
+        return Work(folder, spill, True)
+    if not overwrite:
+        what = ", ".join(differing)
+        raise DataError(f"{output} holds the beginning of another output (of other {what}): finish that, or --overwrite to replace it")
+    return None
+
+
+def _places(output: str, plan: dict[str, Any]) -> tuple[storage.OnePath, Path]:
+    """The work folder, and where runs are spilled: a folder that the same command finds again, and no other."""
+    folder = storage.to_path(output) / _NAME
+    if isinstance(folder, Path):
+        return folder, folder / "runs"
+    digest = hashlib.blake2b(json.dumps([output, plan]).encode(), digest_size=8).hexdigest()
+    return folder, Path(tempfile.gettempdir()) / f"yt8m-spill-{digest}"
+
+
+def _remove_halves(output: str) -> None:
+    """Remove what was half-written when the command was killed; objects of a store appear whole."""
+    if storage.is_remote(output):
+        return
+    for path in [*Path(output).glob(".*.tmp"), *Path(output).glob("*/.*.tmp"), *(Path(output) / _NAME).glob("*/.*.tmp")]:
+        if path.is_file():
+            path.unlink()
+        elif path.name != _NAME:
+            shutil.rmtree(path)
 
 
 def versions() -> dict[str, str]:

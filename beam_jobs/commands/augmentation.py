@@ -4,7 +4,18 @@ from typing import Any
 
 import click
 
-from beam_jobs.commands.options import ENGINE, INPUT, OVERWRITE, VOCABULARY, command_line, engine_of, open_input, yt8m_data
+from beam_jobs.commands.options import (
+    ACCELERATOR,
+    ENGINE,
+    INPUT,
+    OVERWRITE,
+    VOCABULARY,
+    command_line,
+    engine_of,
+    open_input,
+    told,
+    yt8m_data,
+)
 from yt8m_data.errors import DataError
 
 
@@ -76,10 +87,14 @@ from yt8m_data.errors import DataError
 @VOCABULARY
 @INPUT
 @ENGINE
+@ACCELERATOR
 @OVERWRITE
 @click.pass_context
 def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: Any) -> None:
-    """Over-sample rare labels with synthetic videos, sub-sample common ones, and write shuffled shards into OUT."""
+    """Over-sample rare labels with synthetic videos, sub-sample common ones, and write shuffled shards into OUT.
+
+    The same command resumes where it was killed.
+    """
     from beam_jobs import augment as job
     from yt8m_data import sampling
     from yt8m_data.report import collect, text
@@ -111,7 +126,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"], pool_bytes)
     held_out = open_input(options["holdout"], options["vocabulary"], options)[0] if options["holdout"] else None
     holdout = job.HoldOut(held_out, options["near"]) if held_out else None
-    manifest = job.run(source, settings, output, engine, options["counts"], holdout)
+    manifest = told(job.run(source, settings, output, engine, options["counts"], holdout))
     collect.write([out], names=names, command=command_line())
     click.echo(text.books(manifest["totals"]))
     click.echo(text.gates(manifest))
@@ -127,6 +142,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
 @click.option("--seed", type=int, default=0, show_default=True)
 @INPUT
 @ENGINE
+@ACCELERATOR
 @OVERWRITE
 @click.pass_context
 def deltas(ctx: click.Context, patterns: tuple[str, ...], out: str, count: int, threshold: str, seed: int, **options: Any) -> None:

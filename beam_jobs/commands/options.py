@@ -36,6 +36,13 @@ ENGINE = joined(
     click.option("--workers", type=int, default=0, help="Local processes.  [default: 1, or all cores for large inputs]"),
 )
 
+ACCELERATOR = click.option(
+    "--accelerator",
+    default="",
+    metavar="SPEC",
+    help="On a service: the GPU for the stage that seeks neighbours, as in type:nvidia-l4;count:1;install-nvidia-driver.",
+)
+
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an earlier output.")
 
 
@@ -75,4 +82,12 @@ def engine_of(ctx: click.Context, options: dict[str, Any]) -> Any:
     """Where to run, by the options of ENGINE and those behind `--`."""
     from beam_jobs import runners
 
-    return runners.Engine(options["runner"], options["workers"], ctx.meta.get("beam_options", ()))
+    return runners.Engine(options["runner"], options["workers"], ctx.meta.get("beam_options", ()), options.get("accelerator", ""))
+
+
+def told(result: Any) -> dict[str, Any]:
+    """Say what a job found of one that was killed; return its manifest."""
+    if result.found:
+        click.echo(result.found, err=True)
+    manifest: dict[str, Any] = result.manifest
+    return manifest

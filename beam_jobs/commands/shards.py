@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from beam_jobs.commands.options import ENGINE, INPUT, OVERWRITE, VOCABULARY, engine_of, memory_budget, open_input, yt8m_data
+from beam_jobs.commands.options import ENGINE, INPUT, OVERWRITE, VOCABULARY, engine_of, memory_budget, open_input, told, yt8m_data
 from yt8m_data.errors import DataError
 
 MEMORY = click.option(
@@ -84,10 +84,7 @@ def shard(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: An
         seed=options["seed"],
         overwrite=options["overwrite"],
     )
-    result = job.run(source, request, engine_of(ctx, options))
-    if result.found:
-        click.echo(result.found, err=True)
-    click.echo(text.resharding(result.manifest))
+    click.echo(text.resharding(told(job.run(source, request, engine_of(ctx, options)))))
 
 
 @yt8m_data.command()
@@ -115,7 +112,7 @@ def pool(ctx: click.Context, patterns: tuple[str, ...], out: str, moments: tuple
 
     source, _ = open_input(patterns, None, options, extras=True)
     chosen = ("mean", *dict.fromkeys(moments))
-    click.echo(text.resharding(job.run(source, out, chosen, name, engine_of(ctx, options), options["overwrite"])))
+    click.echo(text.resharding(told(job.run(source, out, chosen, name, engine_of(ctx, options), options["overwrite"]))))
 
 
 @yt8m_data.command()

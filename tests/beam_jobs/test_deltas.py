@@ -21,7 +21,7 @@ def test_the_job_equals_the_kernel(made, tmp_path, workers):
         for labels in batch.column("labels").to_pylist():
             counts[list(set(labels))] += 1
     selection = deltas.plan(counts, 60, 50, seed=2)
-    found = job.collect(source, selection, runners.Engine(workers=workers), tmp_path)
+    found = job.collect(source, selection, runners.Engine(workers=workers), tmp_path).deltas
     assert found.equals(deltas.select(selection, batches, source.schema))
     assert found.num_rows == 50
     assert set(found.column("label").to_pylist()) == set(np.flatnonzero(counts > 60).tolist())

@@ -100,7 +100,7 @@ def test_spilled_batches_read_every_run(tmp_path):
         with spill.RunWriter(str(tmp_path), name) as writer:
             writer.write(0, batch_of(numbers))
             writer.write(1, batch_of([9]))
-            writer.finish({})
-    spilled = SpilledBatches(str(tmp_path), ["a", "b"], spill.locate(str(tmp_path), ["a", "b"])[0])
+            writer.finish()
+    spilled = SpilledBatches(str(tmp_path), spill.locate(str(tmp_path))[0])
     assert [batch.num_rows for batch in spilled] == [2, 1]
     assert [batch.column("n").to_pylist() for batch in spilled] == [[1, 2], [3]]

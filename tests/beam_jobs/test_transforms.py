@@ -1,4 +1,5 @@
 import gzip
+from collections import Counter as Counts
 from pathlib import Path
 
 import apache_beam as beam
@@ -9,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs import runners
-from beam_jobs.group import PAIR, ArrowCoder
+from beam_jobs.group import PAIR, ArrowCoder, GroupBatches
 from beam_jobs.progress import Counter, _counts
-from beam_jobs.transforms import BAD, ORDER, READING, CombineStatistics, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
+from beam_jobs.transforms import BAD, HASH, ORDER, READING, CombineStatistics, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import codec, schema, shards, synth, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.statistics import Statistics
@@ -141,6 +142,16 @@ def test_tasks_put_their_rows_in_order_one_shard_after_the_other(num_shards, par
     assert all(layout.shard(layout.hashes(ids)).tolist() == [shard] * len(ids) for shard, ids in found.items())
 
 
+def test_rows_may_bring_their_hashes_and_equal_ones_are_ordered_by_id():
+    layout, records = Layout("out", "train", 1, 1, 3), schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
+    ids, hashes = [b"d", b"a", b"c", b"b", b"e"], np.array([7, 7, 1, 7, 2], np.uint64)
+    batch = videos(ids).append_column(HASH, pa.array(hashes))
+    ((_, rows),) = layout.ordered(0, [batch], records)
+    assert [i for part in rows for i in part.column("id").to_pylist()] == [b"c", b"e", b"a", b"b", b"d"]
+    with pytest.raises(DataError, match="the id 'b' would be written twice"):
+        list(layout.ordered(0, [pa.concat_batches([batch, batch.slice(3, 1)])], records))
+
+
 def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
     layout = Layout(str(out), "x", num_shards, partitions, 0)
     records = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
@@ -148,9 +159,13 @@ def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
 
     def build(pipeline, _counter):
         sent = pipeline | beam.Create(batches) | beam.FlatMap(lambda b: split_batch(b, layout.partition(b.column("id").to_pylist())))
-        return (sent,) | WriteShards(layout, records, columns, Counter(None), spill) | beam.combiners.ToList()
+        empty = pa.RecordBatch.from_pylist([], schema=columns)
+        every = pipeline | "Every" >> beam.Create(list(range(partitions))) | beam.Map(lambda partition: (partition, empty))
+        return (
+            (sent, every) | GroupBatches(spill) | beam.ParDo(WriteShards(layout, records, columns, Counter(None))) | beam.combiners.ToList()
+        )
 
-    return records, sorted(collected(build, workers=workers), key=lambda pair: pair[0]["name"])
+    return records, sorted(collected(build, workers=workers), key=lambda pair: pair[0][0]["name"])
 
 
 def videos(ids):
@@ -167,16 +182,20 @@ def test_write_shards_writes_every_row_once_in_the_order_of_its_hash(tmp_path):
     (tmp_path / "out").mkdir()
     records, written = write([videos(ids).slice(0, 37), videos(ids).slice(37)], tmp_path / "out")
     order = []
-    for entry, statistics in written:
-        path = tmp_path / "out" / entry["name"]
-        batches = read_file(path, records)
-        found = [i for batch in batches for i in batch.column("id").to_pylist()]
-        counted = {str(label): n for label, n in enumerate(statistics.label_counts.tolist()) if n}
-        assert entry["records"] == len(found) == statistics.num_records
-        assert entry["bytes"] == path.stat().st_size
-        assert entry["crc32c"] == f"{_crc(path):08x}"
-        assert entry["label_counts"] == counted
-        order += found
+    for entries, statistics in written:
+        for entry in entries:
+            path = tmp_path / "out" / entry["name"]
+            batches = read_file(path, records)
+            found = [i for batch in batches for i in batch.column("id").to_pylist()]
+            assert entry["records"] == len(found)
+            assert entry["bytes"] == path.stat().st_size
+            assert entry["crc32c"] == f"{_crc(path):08x}"
+            order += found
+        assert statistics.num_records == sum(entry["records"] for entry in entries)
+        counted = Counts()
+        for entry in entries:
+            counted.update(entry["label_counts"])
+        assert counted == {str(label): n for label, n in enumerate(statistics.label_counts.tolist()) if n}
     assert sorted(order) == ids
     hashes = shards.stable_hash(0, order, "order").tolist()
     assert hashes == sorted(hashes)
@@ -204,7 +223,7 @@ def test_write_shards_is_independent_of_partitions_spill_and_workers(tmp_path):
 
 def test_a_shard_without_rows_is_written_too(tmp_path):
     _, written = write([videos([b"only"])], tmp_path, 6, 3)
-    assert [entry["records"] for entry, _ in written].count(0) == 5
+    assert [entry["records"] for entries, _ in written for entry in entries].count(0) == 5
     assert len(list(tmp_path.iterdir())) == 6
 
 

@@ -76,6 +76,28 @@ def test_bad_records_can_be_skipped_and_are_counted(shard, command, tmp_path):
     assert "--max-bad-fraction 0.001" in one_sentence(result)
 
 
+def test_deltas_tell_of_the_records_that_were_left_out(shard, command, tmp_path):
+    data = bytearray(shard.read_bytes())
+    data[700] ^= 0x10
+    shard.write_bytes(data)
+    options = ["--num-classes", 40, "--on-bad-record", "skip", "--threshold", 10]
+    assert "--max-bad-fraction 0.001" in one_sentence(command("yt8m-data", "deltas", shard, tmp_path / "d", *options, status=2))
+    command("yt8m-data", "deltas", shard, tmp_path / "d", *options, "--max-bad-fraction", 0.1)
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    assert manifest["totals"] == {"read": manifest["records"] + 1, "bad": 1}
+    assert json.loads((tmp_path / "d" / "bad_records.jsonl").read_text())["kind"] == "crc"
+
+
+def test_held_out_records_that_were_left_out_are_counted(shard, made, command, tmp_path):
+    data = bytearray(shard.read_bytes())
+    data[700] ^= 0x10
+    shard.write_bytes(data)
+    options = ["--num-classes", 40, "--threshold", 30, "--on-bad-record", "skip", "--holdout", shard]
+    command("yt8m-data", "augment", *sorted(made.glob("*.tfrecord"))[1:], tmp_path / "out", *options)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["holdout"]["bad"], manifest["totals"]["bad"]) == (1, 0)
+
+
 def write_examples(path, examples):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
@@ -185,15 +207,15 @@ def test_a_disk_that_is_too_small(made, command, tmp_path, monkeypatch):
 
 
 def test_books_that_do_not_balance_are_an_error(made, command, tmp_path, monkeypatch):
-    from beam_jobs import augment
+    from beam_jobs import rebalance, route
 
-    class Lossy(augment.Route):
+    class Lossy(route.Route):
         def process(self, batch):
             outputs = list(super().process(batch))
-            lost = next(output for output in outputs if getattr(output, "tag", None) == augment.KEPT)
+            lost = next(output for output in outputs if getattr(output, "tag", None) == route.KEPT)
             yield from (output for output in outputs if output is not lost)
 
-    monkeypatch.setattr(augment, "Route", Lossy)
+    monkeypatch.setattr(rebalance, "Route", Lossy)
     result = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--threshold", 30, status=2)
     assert "the books do not balance" in one_sentence(result)
     assert not (tmp_path / "out" / "manifest.json").exists()

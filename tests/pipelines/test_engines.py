@@ -7,6 +7,7 @@ CONTRIBUTING.md says how to have them.
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,10 +18,12 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import doctor
+from yt8m_data.report import collect
 
 JOBS = {
     "stats": ["stats", "IN", "--out", "OUT"],
     "shard": ["shard", "IN", "OUT", "--num-shards", "4"],
+    "deltas": ["deltas", "IN", "OUT", "--count", "300", "--threshold", "50"],
     "augment": ["augment", "IN", "OUT", "--threshold", "25", "--lambda", "0.2:0.8", "--method", "interpolate,extrapolate,noise"],
 }
 
@@ -29,19 +32,28 @@ FLINK = os.environ.get("YT8M_FLINK", "localhost:8081")
 JOB_SERVER = ROOT / "flink" / "target" / "flink-job-server.jar"
 
 
-@pytest.fixture(scope="session")
-def run_job(made, command, digests):
-    """Run a job with the given engine; return the digests of what it wrote, without the report, which holds the command line."""
+@pytest.fixture(scope="module", autouse=True)
+def _no_report():
+    """A report holds the command line, and takes longer than the job."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect, "write", lambda *_, **__: None)
+        yield
 
-    def run(job, out, *engine):
-        places = {"IN": str(made / "*.tfrecord"), "OUT": str(out)}
-        command("yt8m-data", *(places.get(word, word) for word in JOBS[job]), *engine)
-        return {name: digest for name, digest in digests(out).items() if name != "report.html"}
+
+@pytest.fixture(scope="module")
+def run_job(made, command, digests):
+    """Run a job with the given engine; return the digests of what it wrote. The files are given in order, or backwards."""
+
+    def run(job, out, *engine, backwards=False):
+        files = sorted(map(str, made.glob("*.tfrecord")), reverse=backwards)
+        places = {"IN": files, "OUT": [str(out)]}
+        command("yt8m-data", *(part for word in JOBS[job] for part in places.get(word, [word])), *engine)
+        return digests(out)
 
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local(run_job, tmp_path_factory):
     """What the local runner writes, by job."""
     folder = tmp_path_factory.mktemp("engines")
@@ -53,7 +65,7 @@ def ask(path):
         return json.load(answer)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def flink():
     """Beam's options for the cluster that is up."""
     for program in ("java", "mvn"):
@@ -67,13 +79,16 @@ def flink():
     return [f"--flink_master={FLINK}", f"--flink_job_server_jar={JOB_SERVER}"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def worker_pool(tmp_path_factory):
     """The address of a pool of workers, a process of its own, as it would stand beside each TaskManager."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port=50051"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
     with open(tmp_path_factory.mktemp("pool") / "log", "wb") as log, subprocess.Popen(command, env=environment, stderr=log) as pool:
-        yield "localhost:50051"
+        yield f"localhost:{port}"
         pool.terminate()
 
 
@@ -88,6 +103,16 @@ def last_job_vertices():
         subtasks = ask(f"/jobs/{last['jid']}/vertices/{vertex['id']}")["subtasks"]
         managers |= {subtask["taskmanager-id"] for subtask in subtasks}
     return managers, max(vertex["parallelism"] for vertex in vertices)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_four_workers_and_files_backwards(job, local, run_job, tmp_path):
+    assert run_job(job, tmp_path / "out", "--workers", "4", backwards=True) == local[job]
+
+
+def test_beams_own_worker_processes(local, run_job, tmp_path):
+    options = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    assert run_job("augment", tmp_path / "out", "--", *options) == local["augment"]
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -92,6 +92,22 @@ def test_a_killed_pool_goes_on(pooled, frames, command, digests, tmp_path, monke
     assert digests(tmp_path / "out") == digests(pooled)
 
 
+def test_bad_records_and_the_books(frames, command, tmp_path):
+    path = tmp_path / "x.tfrecord"
+    data = bytearray(sorted(frames.glob("*.tfrecord"))[0].read_bytes())
+    data[2000] ^= 1
+    path.write_bytes(data)
+    options = ["--num-classes", 30, "--on-bad-record", "skip"]
+    result = command("yt8m-data", "pool", path, tmp_path / "out", "--num-classes", 30, status=2)
+    assert f"{path}: record 0 at byte 0: the checksum of the data is wrong (--on-bad-record skip" in result.err
+    assert "--max-bad-fraction 0.001 allows" in command("yt8m-data", "pool", path, tmp_path / "out", *options, status=2).err
+    resumed = command("yt8m-data", "pool", path, tmp_path / "out", *options, "--max-bad-fraction", 0.2)
+    assert "1 of 1 files were found finished, 0 done" in resumed.err
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["totals"] == {"read": 10, "kept": 9, "dropped": 0, "bad": 1, "written": 9}
+    assert json.loads((tmp_path / "out" / "bad_records.jsonl").read_text())["kind"] == "crc"
+
+
 def test_video_level_shards_cannot_be_pooled(made, command, tmp_path):
     result = command("yt8m-data", "pool", made / "*.tfrecord", tmp_path / "out", status=2)
     assert "these are video-level records: only frame-level ones can be pooled" in result.err

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from beam_jobs import exchange
 from beam_jobs import shard as job
-from yt8m_data import shards
+from yt8m_data import shards, spill
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ def test_bad_records_and_the_books(frames, command, digests, tmp_path):
     assert "--max-bad-fraction 0.001 allows" in result.err
     command("yt8m-data", "shard", path, tmp_path / "skipped", *options, "--max-bad-fraction", 0.1)
     resumed = command("yt8m-data", "shard", path, tmp_path / "rotten", *options, "--max-bad-fraction", 0.1)
-    assert "1 of 1 files were found spilled, 1 of 1 tasks were found finished" in resumed.err
+    assert "1 of 1 files were found finished, 0 done; 1 of 1 tasks were found finished" in resumed.err
     assert digests(tmp_path / "rotten") == digests(tmp_path / "skipped")
     assert manifest(tmp_path / "skipped")["totals"] == {"read": 18, "kept": 17, "dropped": 0, "bad": 1, "written": 17}
     assert json.loads((tmp_path / "skipped" / "bad_records.jsonl").read_text())["kind"] == "crc"
@@ -331,7 +331,7 @@ def test_what_was_finished_is_not_done_again(part, after, plain, frames, command
     assert not (out / "manifest.json").exists()
     opened = []
     monkeypatch.setattr(exchange, "open_shard", lambda *a, real=exchange.open_shard: (opened.append(a[0]), real(*a))[1])
-    monkeypatch.setattr(exchange.spill, "RunWriter", lambda *a, real=exchange.spill.RunWriter: (opened.append(a[1]), real(*a))[1])
+    monkeypatch.setattr(spill, "RunWriter", lambda *a, real=spill.RunWriter: (opened.append(a[1]), real(*a))[1])
     result = shard([frames / "*.tfrecord"], out, budget, monkeypatch, command)
     assert digests(out) == digests(plain[0])
     expected = {"open_shard": after, "split_batch": 3}[part]  # shards written; or runs spilled
@@ -377,7 +377,7 @@ def test_a_killed_command_resumes(plain, frames, digests, tmp_path):
         call, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(job.__file__).parents[1]
     )
     deadline = time.monotonic() + 60
-    while not list(out.glob(".spill-work.tmp/runs/*.json")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(out.glob(".spill-work.tmp/done/*.pickle")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 
+from beam_jobs import exchange, pool
 from yt8m_data import storage
 
 pytestmark = pytest.mark.cloud
@@ -13,6 +15,8 @@ pytestmark = pytest.mark.cloud
 JOBS = {
     "stats": ["stats", "IN/*.tfrecord", "--out", "OUT", "--no-report"],
     "augment": ["augment", "IN/*.tfrecord", "OUT", "--threshold", "25", "--lambda", "0.2:0.8"],
+    "shard": ["shard", "IN/*.tfrecord", "OUT", "--num-shards", "3", "--split", "a=0.7", "--split", "b=0.3"],
+    "pool": ["pool", "IN/frames/*.tfrecord", "OUT", "--moment", "std"],
 }
 
 
@@ -20,12 +24,21 @@ JOBS = {
 ENGINES = {"gs": ("--workers", "2"), "s3": ("--runner", "portable")}
 
 
+@pytest.fixture(scope="module")
+def made(made, command, tmp_path_factory):
+    """The made shards, and frame-level ones beside them."""
+    folder = tmp_path_factory.mktemp("stores") / "made"
+    shutil.copytree(made, folder)
+    command("yt8m-data", "synth", folder / "frames", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)
+    return folder
+
+
 @pytest.fixture(scope="module", params=ENGINES)
 def store(request, made):
     """A bucket with the made shards in its folder `made`."""
     bucket = request.getfixturevalue(f"{request.param}_bucket")
-    for path in made.iterdir():
-        with storage.atomic_write(f"{bucket}/made/{path.name}") as stream:
+    for path in [path for path in made.rglob("*") if path.is_file()]:
+        with storage.atomic_write(f"{bucket}/made/{path.relative_to(made)}") as stream:
             stream.write(path.read_bytes())
     return bucket
 
@@ -83,23 +96,35 @@ def test_what_was_written_is_guarded_replaced_and_read_again(store, command):
     assert merged == before + after
 
 
-@pytest.mark.parametrize("store", ["gs"], indirect=True)
-def test_shard_reads_from_a_store_and_writes_to_a_disk(store, made, command, tmp_path):
-    for name, root in (("store", store), ("disk", made.parent)):
-        command("yt8m-data", "shard", f"{root}/made/*.tfrecord", tmp_path / name, "--num-shards", 2)
-    store_files, disk_files = (contents(sorted((tmp_path / name).glob("*.tfrecord")), tmp_path / name, "-") for name in ("store", "disk"))
-    assert len(store_files) == 2
-    assert store_files == disk_files
-    refused = command("yt8m-data", "shard", made / "*.tfrecord", f"{store}/out", status=2)
-    assert "is in an object store, and this command can resume on a disk only" in refused.err
+@pytest.mark.parametrize(
+    ("job", "step", "left"),
+    [
+        ("shard", exchange._WriteTask, "1 of 2 tasks were found finished, 1 done"),
+        ("pool", pool._PoolFile, "1 of 2 files were found finished"),
+    ],
+)
+def test_a_killed_job_goes_on_in_the_store(job, step, left, store, on_disk, command, monkeypatch):
+    out, count, process = storage.to_path(store) / f"killed-{job}", [], step.process
+
+    def broken(self, element):
+        count.append(element)
+        if len(count) > 1:
+            raise RuntimeError("killed")
+        return process(self, element)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "process", broken)
+        with pytest.raises(RuntimeError, match="killed"):
+            command("yt8m-data", *fill(JOBS[job], store, out))
+    assert not (out / "manifest.json").exists()
+    assert left in command("yt8m-data", *fill(JOBS[job], store, out)).err
+    assert contents(out.walk(recursive=True), out, store) == on_disk[job]
 
 
 @pytest.mark.parametrize("store", ["gs"], indirect=True)
-def test_frame_level_shards_are_scanned_in_the_store(store, command, tmp_path):
-    command("yt8m-data", "synth", f"{store}/frames", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)
-    command("yt8m-data", "synth", tmp_path / "f", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)
-    command("yt8m-data", "stats", f"{store}/frames/*.tfrecord", "--out", tmp_path / "store")
-    command("yt8m-data", "stats", tmp_path / "f" / "*.tfrecord", "--out", tmp_path / "disk")
+def test_frame_level_shards_are_scanned_in_the_store(store, made, command, tmp_path):
+    command("yt8m-data", "stats", f"{store}/made/frames/*.tfrecord", "--out", tmp_path / "store", "--no-report")
+    command("yt8m-data", "stats", made / "frames" / "*.tfrecord", "--out", tmp_path / "disk", "--no-report")
     found, expected = (json.loads((tmp_path / name / "stats.json").read_text()) for name in ("store", "disk"))
     assert found["read"].pop("bytes_read") >= expected["read"].pop("bytes_read")
     assert found == expected

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import frame_synthesis, sampling
-from yt8m_data.frame_synthesis import Videos, moved
+from yt8m_data import recipes, sampling, synthesis
+from yt8m_data.frame_synthesis import moved
 from yt8m_data.quantize import dequantize, dequantized_mean, quantize
+from yt8m_data.recipes import InBatch
 from yt8m_data.sampling import Settings
 from yt8m_data.schema import ORDER, PROVENANCE, Feature, Schema
 from yt8m_data.synthesis import Synthetics, gaussian
@@ -17,7 +18,7 @@ SCHEMA = Schema("frame", "id", "labels", (Feature("rgb", 5), Feature("audio", 2)
 COLUMNS = pa.schema([*SCHEMA.arrow, pa.field(ORDER, pa.int64())])
 
 
-def plan(**options: object) -> sampling.Plan:
+def plan_of(**options: object) -> sampling.Plan:
     size = SCHEMA.num_classes
     over = np.full(size, sampling.OVER, np.uint8)
     return sampling.Plan(
@@ -43,16 +44,10 @@ def batch(videos: list[tuple[int, dict[str, np.ndarray]]]) -> pa.RecordBatch:
 
 @pytest.fixture
 def world():
-    """Nine videos of 1 to 9 frames, in three batches, one of them a slice, in no order."""
+    """Nine videos of 1 to 9 frames, a slice of a batch."""
     random = np.random.default_rng(0)
     frames = {place: codes(random, 1 + (5 * place) % 9) for place in range(9)}
-    whole = batch([(place, frames[place]) for place in (8, 2, 5, 0)])
-    batches = [
-        batch([(place, frames[place]) for place in (7, 1, 3)]),
-        whole.slice(1, 3),
-        batch([(place, frames[place]) for place in (6, 8, 4)]),
-    ]
-    return frames, Videos(iter(batches), SCHEMA)
+    return frames, batch([(place, frames[place]) for place in (8, 2, *range(9))]).slice(2)
 
 
 def listed(made: pa.RecordBatch, row: int, feature: Feature) -> np.ndarray:
@@ -62,31 +57,20 @@ def listed(made: pa.RecordBatch, row: int, feature: Feature) -> np.ndarray:
 # --- Where frames come from ----------------------------------------------------------------------------------------------------------
 
 
-def test_records_come_in_the_order_of_the_input(world):
+def test_frames_are_those_of_the_batch(world):
     frames, videos = world
-    assert videos.heads.column("id").to_pylist() == [b"v%d" % place for place in range(9)]
-    assert videos.heads.schema.names == ["id", "labels", ORDER]
+    rows = InBatch(videos, SCHEMA)
     for place in range(9):
         for feature in SCHEMA.features:
-            np.testing.assert_array_equal(videos.frames(feature.name, place), frames[place][feature.name])
-
-
-def test_records_are_taken_with_their_frames(world):
-    frames, videos = world
-    taken = pa.Table.from_batches(videos.take(np.array([1, 2, 6]))).sort_by(ORDER).to_batches()
-    (whole,) = pa.Table.from_batches(taken).combine_chunks().to_batches()
-    assert whole.schema == COLUMNS
-    assert whole.column("id").to_pylist() == [b"v1", b"v2", b"v6"]
-    for row, place in enumerate((1, 2, 6)):
-        np.testing.assert_array_equal(listed(whole, row, SCHEMA.features[0]), frames[place]["rgb"])
-    assert list(videos.take(np.zeros(0, int))) == []
+            np.testing.assert_array_equal(rows.frames(feature.name, place), frames[place][feature.name])
 
 
 def test_means_are_those_of_the_dequantised_frames(world):
     frames, videos = world
+    chosen = np.array([4, 0, 4, 8])
     for feature in SCHEMA.features:
-        expected = [dequantize(frames[place][feature.name]).astype(np.float64).mean(axis=0) for place in range(9)]
-        means = videos.means(feature.name)
+        expected = [dequantize(frames[place][feature.name]).astype(np.float64).mean(axis=0) for place in chosen]
+        means = InBatch(videos, SCHEMA).vectors(feature.name, chosen)
         assert means.dtype == np.float32
         np.testing.assert_allclose(means, expected, atol=1e-6)
 
@@ -151,7 +135,9 @@ def synthetics(base: list[int], neighbor: list[int], method: list[str], factor: 
 def test_synthetic_videos(world, hold):
     frames, videos = world
     chosen = synthetics([3, 3, 8, 1], [4, 4, 0, -1], ["interpolate", "extrapolate", "interpolate", "noise"])
-    made = frame_synthesis.make(videos, chosen, plan(hold=hold, seed=4, labels="union"), SCHEMA)
+    plan = plan_of(hold=hold, seed=4, labels="union")
+    how = synthesis.recipes(videos, synthesis.synthetic_ids(videos.column("id").to_pylist(), chosen), chosen, plan, SCHEMA)
+    made = recipes.make(how, InBatch(videos, SCHEMA), SCHEMA, plan.settings)
     assert made.schema == pa.schema([*SCHEMA.arrow, *PROVENANCE])
     assert made.column("id").to_pylist() == [b"v3_o01", b"v3_o02", b"v8_o03", b"v1_o04"]
     assert made.column("labels").to_pylist() == [[0, 1], [0, 1], [0, 2], [1]]

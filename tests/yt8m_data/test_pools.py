@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import pools, sampling
+from yt8m_data import pools, recipes, sampling
+from yt8m_data.recipes import InBatch
 from yt8m_data.sampling import OVER, SUB, Settings
 from yt8m_data.schema import Feature, Schema
 
@@ -141,12 +143,22 @@ def augment(videos: list[Video], options: Settings, partition_bytes: int, shuffl
         part = batch.take(pa.array(rows))
         deciding = pools.bases(plan, packed, partition, part)
         add(written, part.take(pa.array(np.flatnonzero(deciding >= 0))))
-        for made in pools.synthesize(plan, part, deciding, 7 * rows + 1000, SCHEMA, threads=1):
-            add(written, made.batch)
-            check_distances(videos, made.batch, made.apart)
-            assert made.deciding.tolist() == deciding[made.base].tolist()
-            assert part.column("id").take(pa.array(made.base)).equals(made.batch.column("aug_base"))
+        for made, batch_made in synthesize(plan, part, deciding, 7 * rows + 1000):
+            add(written, batch_made)
+            check_distances(videos, batch_made, made.apart)
+            base = made.recipes.column("move_base")
+            assert made.deciding.tolist() == deciding[base.to_numpy()].tolist()
+            assert part.column("id").take(base).equals(batch_made.column("aug_base"))
     return written
+
+
+def synthesize(
+    plan: sampling.Plan, part: pa.RecordBatch, deciding: np.ndarray, order: np.ndarray
+) -> Iterator[tuple[pools.Made, pa.RecordBatch]]:
+    """Make the synthetic videos of a partition: how, and the videos."""
+    rows = InBatch(part, SCHEMA)
+    for made in pools.synthesize(plan, part, rows.vectors("rgb", np.arange(part.num_rows)), deciding, order, SCHEMA, threads=1):
+        yield made, recipes.make(made.recipes, rows, SCHEMA, plan.settings)
 
 
 def check_distances(videos: list[Video], made: pa.RecordBatch, apart: np.ndarray) -> None:
@@ -362,8 +374,8 @@ def test_pools_that_are_too_large_are_dealt_into_parts(videos, seed, most, toget
                     for video in videos
                     if label in video.labels and salt(seed, video.id) % parts[label] == partition - packed.partition[label]
                 ]
-        for made in pools.synthesize(plan, part, deciding, np.arange(len(here)), SCHEMA, 1):
-            check_distances(here, made.batch, made.apart)
+        for made, batch_made in synthesize(plan, part, deciding, np.arange(len(here))):
+            check_distances(here, batch_made, made.apart)
     assert bases == Counter(videos[row].id for row in over.tolist())
 
 
@@ -383,8 +395,8 @@ def test_a_label_that_the_counts_lack_still_has_its_videos_written():
     assert packed.partition[3] in at
     found = {partition: pools.bases(plan, packed, partition, batch) for partition in at}
     assert sum((deciding[1] == 3) for deciding in found.values()) == 1
-    made = list(pools.synthesize(plan, batch, found[packed.partition[3]], np.arange(2), SCHEMA, 1))
-    assert [row["id"] for part in made for row in part.batch.to_pylist() if row["aug_base"] == b"b"] == [b"b_o01"]
+    made = list(synthesize(plan, batch, found[packed.partition[3]], np.arange(2)))
+    assert [row["id"] for _, part in made for row in part.to_pylist() if row["aug_base"] == b"b"] == [b"b_o01"]
 
 
 def test_a_partition_without_bases_makes_nothing():
@@ -395,7 +407,7 @@ def test_a_partition_without_bases_makes_nothing():
     packed = pools.pack(plan, VIDEO_BYTES, MANY)
     partition = int(packed.partition[1])
     assert pools.bases(plan, packed, partition, to_batch(videos)).tolist() == [-1, -1]
-    assert list(pools.synthesize(plan, to_batch(videos), np.full(2, -1), np.arange(2), SCHEMA, 1)) == []
+    assert list(synthesize(plan, to_batch(videos), np.full(2, -1), np.arange(2))) == []
     assert augment(videos, options, MANY) == reference(videos, "paper", 50.0, 0)
 
 

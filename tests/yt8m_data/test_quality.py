@@ -54,16 +54,22 @@ def test_distances_of_each_kind():
     assert np.isinf(alone.other).all()
 
 
-def test_so_many_of_each_label_are_looked_at():
-    ids = [b"%d" % i for i in range(300)]
-    deciding = np.array([7] * 200 + [2] * 10 + [5] * 90)
-    rows = quality.checked(ids, deciding, 1)
-    assert rows.tolist() == sorted(rows.tolist())
-    assert np.bincount(deciding[rows]).tolist() == [0, 0, 10, 0, 0, quality.CHECKED, 0, quality.CHECKED]
-    order = np.random.default_rng(0).permutation(300)
-    again = quality.checked([ids[row] for row in order], deciding[order], 1)
-    assert {ids[row] for row in order[again]} == {ids[row] for row in rows}
-    assert quality.checked([], np.zeros(0, int), 1).tolist() == []
+@given(st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=60), st.integers(1, 20), st.integers(0, 60))
+def test_who_is_looked_at_depends_on_the_hashes_alone(hashes, number, cut):
+    """Also where they come in two parts: the sample of both samples is that of all."""
+    hashes = np.array(hashes, np.uint64)
+    rows = quality.checked(hashes, number)
+    assert len(set(rows.tolist())) == min(number, len(hashes))
+    chosen = set(hashes[rows].tolist())
+    assert set(hashes[::-1][quality.checked(hashes[::-1], number)].tolist()) == chosen
+    parts = np.concatenate([part[quality.checked(part, number)] for part in (hashes[:cut], hashes[cut:])])
+    assert set(parts[quality.checked(parts, number)].tolist()) == chosen
+
+
+def test_the_sample_says_nothing_of_the_order():
+    """The output is ordered by the same hashes: the sample is not its beginning."""
+    hashes = np.arange(1000, dtype=np.uint64) << np.uint64(54)
+    assert 300 < np.mean(quality.checked(hashes, 200)) < 700
 
 
 def test_the_scale_is_the_median_distance_to_the_nearest_other():

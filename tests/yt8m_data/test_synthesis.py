@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import deltas, sampling, synthesis
+from yt8m_data import deltas, recipes, sampling, synthesis
+from yt8m_data.recipes import InBatch
 from yt8m_data.sampling import Settings
 from yt8m_data.schema import PROVENANCE, Feature, Schema
 from yt8m_data.synthesis import Synthetics
@@ -45,15 +46,22 @@ def synthetics(base: list[int], neighbor: list[int], method: list[str], factor: 
     return Synthetics(np.array(base), np.array(neighbor), np.array(method), factors, np.arange(len(base)) + 1, np.zeros(len(base), bool))
 
 
+def make(
+    videos: pa.RecordBatch, chosen: Synthetics, plan: sampling.Plan, near: np.ndarray | None = None, bank: deltas.Deltas | None = None
+) -> pa.RecordBatch:
+    """Make synthetic videos by their recipes."""
+    ids = synthesis.synthetic_ids(videos.column("id").to_pylist(), chosen)
+    how = synthesis.recipes(videos, ids, chosen, plan, SCHEMA, near, bank)
+    return recipes.make(how, InBatch(videos, SCHEMA), SCHEMA, plan.settings, bank)
+
+
 # --- The operators ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.3, 0.5, 1.0, 1.7])
 def test_interpolation_and_extrapolation_are_their_formulas(factor):
     videos = pool()
-    made = synthesis.make(
-        videos, synthetics([0, 0, 3], [2, 2, 1], ["interpolate", "extrapolate", "interpolate"], factor), plan_of([2]), SCHEMA
-    )
+    made = make(videos, synthetics([0, 0, 3], [2, 2, 1], ["interpolate", "extrapolate", "interpolate"], factor), plan_of([2]))
     for name in ("rgb", "audio"):
         x, out = matrix(videos, name).astype(np.float64), matrix(made, name)
         expected = [x[0] + factor * (x[2] - x[0]), x[0] + factor * (x[0] - x[2]), x[3] + factor * (x[1] - x[3])]
@@ -62,18 +70,18 @@ def test_interpolation_and_extrapolation_are_their_formulas(factor):
 
 def test_lambda_zero_gives_the_base():
     videos = pool()
-    made = synthesis.make(videos, synthetics([1, 1], [2, 3], ["interpolate", "extrapolate"], 0.0), plan_of([2]), SCHEMA)
+    made = make(videos, synthetics([1, 1], [2, 3], ["interpolate", "extrapolate"], 0.0), plan_of([2]))
     assert matrix(made, "rgb").tolist() == matrix(videos, "rgb")[[1, 1]].tolist()
 
 
 def test_half_way_is_the_same_from_both_ends():
-    made = synthesis.make(pool(), synthetics([1, 4], [4, 1], ["interpolate"] * 2), plan_of([2]), SCHEMA)
+    made = make(pool(), synthetics([1, 4], [4, 1], ["interpolate"] * 2), plan_of([2]))
     np.testing.assert_allclose(matrix(made, "rgb")[0], matrix(made, "rgb")[1], atol=1e-6)
 
 
 def test_extrapolation_lies_beyond_the_base_on_the_line():
     videos = pool()
-    made = matrix(synthesis.make(videos, synthetics([0], [1], ["extrapolate"]), plan_of([1]), SCHEMA), "rgb")[0]
+    made = matrix(make(videos, synthetics([0], [1], ["extrapolate"]), plan_of([1])), "rgb")[0]
     x, y = matrix(videos, "rgb")[:2]
     gap = np.linalg.norm(x - y)
     assert np.linalg.norm(made - x) == pytest.approx(0.5 * gap, rel=1e-5)
@@ -104,7 +112,7 @@ def test_noise_depends_on_seed_id_and_feature_alone():
 def test_noise_touches_every_feature_but_those_held():
     videos = pool()
     for hold in ((), ("audio",)):
-        made = synthesis.make(videos, synthetics([2], [-1], ["noise"]), plan_of([1], sigma=0.03, seed=5, hold=hold), SCHEMA)
+        made = make(videos, synthetics([2], [-1], ["noise"]), plan_of([1], sigma=0.03, seed=5, hold=hold))
         assert made.column("id").to_pylist() == [b"id2_o01"]
         for name, size in (("rgb", 4), ("audio", 2)):
             noise = 0 if name in hold else synthesis.gaussian(5, b"id2_o01", name, size, 0.03)
@@ -113,7 +121,7 @@ def test_noise_touches_every_feature_but_those_held():
 
 def test_held_features_are_the_base_s():
     videos = pool()
-    made = synthesis.make(videos, synthetics([0, 1], [2, 3], ["interpolate", "extrapolate"]), plan_of([2], hold=("audio",)), SCHEMA)
+    made = make(videos, synthetics([0, 1], [2, 3], ["interpolate", "extrapolate"]), plan_of([2], hold=("audio",)))
     assert matrix(made, "audio").tolist() == matrix(videos, "audio")[[0, 1]].tolist()
     assert matrix(made, "rgb")[0].tolist() != matrix(videos, "rgb")[0].tolist()
 
@@ -121,7 +129,7 @@ def test_held_features_are_the_base_s():
 def test_make_does_not_write_into_the_pool():
     videos = pool()
     before = videos.to_pylist()
-    synthesis.make(videos, synthetics([0, 1, 2], [2, 3, -1], ["interpolate", "extrapolate", "noise"]), plan_of([2]), SCHEMA)
+    make(videos, synthetics([0, 1, 2], [2, 3, -1], ["interpolate", "extrapolate", "noise"]), plan_of([2]))
     assert videos.to_pylist() == before
 
 
@@ -129,7 +137,7 @@ def test_a_slice_of_a_batch_is_a_pool():
     videos = pool(8)
     chosen = synthetics([0, 2, 1], [1, 0, -1], ["interpolate", "extrapolate", "noise"])
     part, copy = videos.slice(3, 3), videos.take(pa.array([3, 4, 5]))
-    assert synthesis.make(part, chosen, plan_of([2]), SCHEMA).equals(synthesis.make(copy, chosen, plan_of([2]), SCHEMA))
+    assert make(part, chosen, plan_of([2])).equals(make(copy, chosen, plan_of([2])))
 
 
 # --- Labels, ids and provenance -------------------------------------------------------------------------------------------------
@@ -146,14 +154,12 @@ def test_a_slice_of_a_batch_is_a_pool():
 def test_label_rules(rule, expected):
     """The third is noise, which has no neighbour: the base meets itself."""
     videos = pool(3, [[2, 0], [1], [2, 1]])
-    made = synthesis.make(
-        videos, synthetics([0, 1, 0], [2, 2, -1], ["interpolate", "interpolate", "noise"]), plan_of([2] * 3, labels=rule), SCHEMA
-    )
+    made = make(videos, synthetics([0, 1, 0], [2, 2, -1], ["interpolate", "interpolate", "noise"]), plan_of([2] * 3, labels=rule))
     assert made.column("labels").to_pylist() == expected
 
 
 def test_provenance():
-    made = synthesis.make(pool(), synthetics([3, 3, 1], [0, 0, -1], ["interpolate", "extrapolate", "noise"], 0.25), plan_of([1]), SCHEMA)
+    made = make(pool(), synthetics([3, 3, 1], [0, 0, -1], ["interpolate", "extrapolate", "noise"], 0.25), plan_of([1]))
     assert made.schema.names == ["id", "labels", "rgb", "audio", *PROVENANCE.names]
     assert made.column("id").to_pylist() == [b"id3_o01", b"id3_o02", b"id1_o03"]
     assert made.column("aug_method").to_pylist() == [b"interpolate", b"extrapolate", b"noise"]
@@ -173,11 +179,11 @@ def test_ranking_is_a_vote_of_the_base_and_its_neighbors():
     videos = pool(5, [[2, 0], [1, 2], [1], [0], [2, 1]])
     near = np.array([[1, 2, 3], [0, -1, -1], [-1] * 3, [-1] * 3, [-1] * 3])
     chosen = synthetics([0, 0, 1, 4], [1, -1, 0, -1], ["interpolate", "noise", "extrapolate", "copy"])
-    made = synthesis.make(videos, chosen, plan_of([3] * 3, labels="ranking"), SCHEMA, near)
+    made = make(videos, chosen, plan_of([3] * 3, labels="ranking"), near)
     assert made.column("labels").to_pylist() == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [1, 2]]
     assert made.column("label_weights").null_count == 4
     three = np.array([[1, 2], [-1] * 2, [-1] * 2, [-1] * 2, [-1] * 2])
-    made = synthesis.make(videos, synthetics([0], [1], ["interpolate"]), plan_of([3] * 3, labels="ranking"), SCHEMA, three)
+    made = make(videos, synthetics([0], [1], ["interpolate"]), plan_of([3] * 3, labels="ranking"), three)
     assert made.column("labels").to_pylist() == [[1, 2]]  # two of three
 
 
@@ -190,7 +196,7 @@ def test_ranking_is_a_vote_of_the_base_and_its_neighbors():
 def test_soft_labels_are_mixed_as_the_features_are(labels, factor, method):
     part = {"interpolate": factor, "extrapolate": -factor}.get(method, 0)
     chosen = synthetics([0], [1 if part or method in sampling.PAIRED else -1], [method], factor)
-    made = synthesis.make(pool(2, labels), chosen, plan_of([1] * 7, labels="soft"), SCHEMA)
+    made = make(pool(2, labels), chosen, plan_of([1] * 7, labels="soft"))
     expected = {label: (1 - part) * (label in labels[0]) + part * (label in labels[1]) for label in sorted({*labels[0], *labels[1]})}
     expected = {label: min(weight, 1) for label, weight in expected.items() if weight > 0}
     found, weights = made.column("labels").to_pylist()[0], made.column("label_weights").to_pylist()[0]
@@ -213,7 +219,7 @@ def bank(labels: list[int], seed: int = 5) -> deltas.Deltas:
 
 def test_a_copy_is_its_base():
     videos = pool()
-    made = synthesis.make(videos, synthetics([3, 3], [-1, -1], ["copy", "copy"], np.nan), plan_of([2]), SCHEMA)
+    made = make(videos, synthetics([3, 3], [-1, -1], ["copy", "copy"], np.nan), plan_of([2]))
     assert made.column("id").to_pylist() == [b"id3_o01", b"id3_o02"]
     for name in ("rgb", "audio"):
         assert matrix(made, name).tolist() == matrix(videos, name)[[3, 3]].tolist()
@@ -224,7 +230,7 @@ def test_a_copy_is_its_base():
 def test_a_delta_is_its_formula_and_can_be_traced(hold):
     videos, drawn = pool(4, [[1, 2], [0], [1], [2, 0]]), bank([1, 1, 2, 2, 2])
     chosen = synthetics([0, 1, 2, 3, 3], [-1] * 5, ["delta"] * 5, 0.7)
-    made = synthesis.make(videos, chosen, plan_of([1] * 3, hold=hold, seed=4), SCHEMA, bank=drawn)
+    made = make(videos, chosen, plan_of([1] * 3, hold=hold, seed=4), bank=drawn)
     own = [{1, 2}, {1, 2}, {1}, {2}, {2}]  # video 1 has none of its own that the bank knows
     for row, (base, allowed) in enumerate(zip([0, 1, 2, 3, 3], own, strict=True)):
         said = made.slice(row, 1).to_pylist()[0]
@@ -373,7 +379,7 @@ def test_a_lone_video_and_one_without_neighbors_to_seek_give_one_noisy_copy():
 def test_no_base_gives_nothing():
     chosen = synthesis.choose(plan_of([2]), IDS, np.full(4, -1), np.zeros((4, 0), int), ORDER)
     assert [len(column) for column in chosen] == [0] * 6
-    assert synthesis.make(pool(), chosen, plan_of([2]), SCHEMA).num_rows == 0
+    assert make(pool(), chosen, plan_of([2])).num_rows == 0
 
 
 def test_videos_that_are_only_neighbors_expand_nothing():

@@ -22,6 +22,17 @@ def test_the_same_plan_goes_on(tmp_path):
     assert [path.name for path in out.iterdir()] == ["train-00000-of-00001.tfrecord"]
 
 
+def test_of_a_finished_output_nothing_is_resumed(tmp_path):
+    out = tmp_path / "out"
+    work = open_work(str(out), PLAN, False)
+    (work.done / "a.pickle").write_bytes(b"")
+    (out / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match="holds a finished output: give another folder, or --overwrite"):
+        open_work(str(out), PLAN, False)
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]
+    assert not open_work(str(out), PLAN, True).resumed
+
+
 def test_another_plan_is_refused_or_replaces_what_is_there(tmp_path):
     out = tmp_path / "out"
     open_work(str(out), PLAN, False)

@@ -1,0 +1,196 @@
+"""The pipeline of `augment`: read -> route -> pools -> synthesise -> shuffle -> write.
+
+Locally each file, each partition of pools and each partition of the output is a unit of work that is done once (`once`), and features are
+spilled between them; on a service they go through Beam's GroupByKey.
+"""
+
+import os
+from collections import Counter as Tally
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from beam_jobs import route, runners
+from beam_jobs.books import add_up
+from beam_jobs.forecast import total
+from beam_jobs.group import PAIR, GroupBatches, ReadSpilled
+from beam_jobs.holdout import HoldOut, route_held_out
+from beam_jobs.inputs import Input
+from beam_jobs.once import MAIN, Chain, Once, Unit, outputs
+from beam_jobs.progress import Counter
+from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
+from beam_jobs.transforms import BAD, READING, Layout, MergeStatistics, ReadShard, WriteShards
+from yt8m_data.errors import BadRecord
+from yt8m_data.shard_file import is_whole
+from yt8m_data.statistics import Statistics
+from yt8m_data.work import Work
+
+HELD_OUT_BAD = "held out: bad"
+
+
+class Job(NamedTuple):
+    """What the pipeline works on; `threads` are for a partition's search."""
+
+    source: Input
+    work: route.Work
+    chunk_shards: int | None
+    holdout: HoldOut | None
+    threads: int
+
+    @property
+    def chunks(self) -> int:
+        """The number of chunks of input files, each of which has pools of its own."""
+        return 1 if self.chunk_shards is None else -(-len(self.source.files) // self.chunk_shards)
+
+
+class Progress(NamedTuple):
+    """A unit of work of a step: whether a killed run had done it, and the records that it read."""
+
+    step: str
+    found: bool
+    read: int
+
+
+class Outcome(NamedTuple):
+    """What came of it: manifest entries by shard, statistics, books, bad records, forecast, near-duplicates, and locally all units."""
+
+    entries: list[dict[str, Any]]
+    statistics: Statistics
+    books: dict[Any, int]
+    bad: list[BadRecord]
+    forecast: np.ndarray
+    near: list[Any]
+    progress: list[Progress]
+
+
+def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
+    """Run the pipeline."""
+    source, local = job.source, engine.runner == "local"
+
+    def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
+        parts = _local(job, work, pipeline, counter) if local else _on_a_service(job, engine, pipeline, counter)
+        entries = parts.written | "Entries" >> beam.FlatMap(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
+        statistics = parts.written | "Statistics" >> beam.Map(lambda pair: pair[1])
+        merged = statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(source.schema))
+        books = parts.books | "Books" >> beam.Flatten() | "Add up" >> beam.CombineGlobally(add_up)
+        forecast = parts.forecast | "Add up the forecast" >> beam.CombineGlobally(total)
+        singles = beam.pvalue.AsSingleton(merged), beam.pvalue.AsSingleton(books), beam.pvalue.AsSingleton(forecast)
+        lists = [beam.pvalue.AsList(part) for part in (parts.bad, parts.near, parts.progress)]
+        return entries | "Summarize" >> beam.Map(_summarize, *singles, *lists)
+
+    def fresh(outcome: Outcome) -> int:
+        return outcome.books.get("read", 0) - sum(step.read for step in outcome.progress if step.found)
+
+    known = None if work.resumed else source.estimated_records
+    outcome: Outcome = runners.run(engine, "augment", source.bytes, known, build, fresh)
+    return outcome
+
+
+class _Parts(NamedTuple):
+    """PCollections: (entries, statistics) of each part of the output, books, and so on; on a service `progress` is empty."""
+
+    written: Any
+    books: list[Any]
+    bad: Any
+    forecast: Any
+    near: Any
+    progress: Any
+
+
+def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _Parts:
+    pooled, output = work.runs("pools"), work.runs("output")
+    features = [] if job.work.store is None else [job.work.store]
+    route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features)
+    read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
+    spilled, books = [read], []
+    if job.holdout is not None:
+        hold_out_once = Once(_read_held_out(job, job.holdout, counter), work, {MAIN: pooled}, appended=features)
+        held_out = _spread(pipeline, "held-out", job.holdout.source.files, "Held-out files") | "Hold out" >> beam.ParDo(hold_out_once)
+        spilled.append(held_out)
+        books.append(outputs(held_out, BAD, "Held out: bad") | "Count these" >> beam.Map(lambda _: Tally({HELD_OUT_BAD: 1})))
+    pools_ = tuple(spilled) | "Pools" >> ReadSpilled(pooled)
+    named = pools_ | "Name pools" >> beam.MapTuple(lambda number, batches: (f"pools-{number:06d}", (number, batches)))
+    made = named | "Synthesize" >> beam.ParDo(Once(_synthesize(job, counter), work, {MAIN: output}))
+    tasks = (read, made) | "Output" >> ReadSpilled(output, [[number] for number in range(job.work.layout.num_partitions)])
+    named = tasks | "Name shards" >> beam.MapTuple(lambda number, parts: (f"shards-{number:06d}", (number, parts[0])))
+    written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, job.work.layout)))
+    steps = {"files": read, "pools": made, "parts of the output": written}
+    progress = [units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items()] | "Done" >> beam.Flatten()
+    books += [outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items()]
+    bad, forecast, near = outputs(read, BAD, "Bad"), outputs(read, FORECAST, "Forecast"), outputs(made, NEAR, "Near")
+    return _Parts(outputs(written, MAIN, "Shards"), books, bad, forecast, near, progress)
+
+
+def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> _Parts:
+    read_and_route, synthesize = (
+        beam.ParDo(do).with_output_types(PAIR) for do in (_read_and_route(job, counter), _synthesize(job, counter))
+    )
+    files = pipeline | "Files" >> beam.Create(list(enumerate(job.source.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
+    read = files | "Read" >> read_and_route.with_outputs(KEPT, BOOKS, FORECAST, BAD, READING, main="pools")
+    pooled, books = [read.pools], []
+    if job.holdout is not None:
+        read_held_out = beam.ParDo(_read_held_out(job, job.holdout, counter)).with_output_types(PAIR)
+        held_out = pipeline | "Held-out files" >> beam.Create(list(enumerate(job.holdout.source.files)), reshuffle=False)
+        held_out = held_out | "Spread these" >> beam.Reshuffle() | "Hold out" >> read_held_out.with_outputs(BAD, READING, main="pools")
+        pooled.append(held_out.pools)
+        books.append(held_out[BAD] | "Count these" >> beam.Map(lambda _: Tally({HELD_OUT_BAD: 1})))
+    grouped = tuple(pooled) | "Pools" >> GroupBatches(None)
+    made = grouped | "Synthesize" >> engine.seeking(synthesize).with_outputs(BOOKS, NEAR, main="batches")
+    empty = pa.RecordBatch.from_pylist([], schema=job.work.sent)  # so that a shard without rows is written too
+    numbers = pipeline | "Parts" >> beam.Create(list(range(job.work.layout.num_partitions)))
+    every = numbers | "Empty" >> beam.Map(lambda number: (number, empty))
+    written = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None) | "Write" >> beam.ParDo(_write(job, counter))
+    nothing = pipeline | "No units" >> beam.Create([])
+    return _Parts(written, [*books, read[BOOKS], made[BOOKS]], read[BAD], read[FORECAST], made[NEAR], nothing)
+
+
+def _spread(pipeline: beam.Pipeline, name: str, files: list[str], label: str) -> Any:
+    """Give the files as units of work, to whichever worker has time."""
+    units = [(f"{name}-{number:06d}", (number, path)) for number, path in enumerate(files)]
+    return pipeline | label >> beam.Create(units, reshuffle=False) | f"Spread {label}" >> beam.Reshuffle()
+
+
+def _read_and_route(job: Job, counter: Counter) -> Chain:
+    read = ReadShard(job.source.schema, job.source.skip_bad, counter, augmentable=True)
+    return Chain(read, Route(job.work, job.chunk_shards).process)
+
+
+def _read_held_out(job: Job, holdout: HoldOut, counter: Counter) -> Chain:
+    read = ReadShard(job.source.schema, holdout.source.skip_bad, counter.of("held out"), augmentable=True)
+    return Chain(read, partial(route_held_out, packed=job.work.packed, chunks=job.chunks, schema=job.source.schema, store=job.work.store))
+
+
+def _synthesize(job: Job, counter: Counter) -> beam.DoFn:
+    return Synthesize(job.work, job.threads, counter.of("made"), None if job.holdout is None else job.holdout.near)
+
+
+def _write(job: Job, counter: Counter) -> beam.DoFn:
+    work = job.work
+    return WriteShards(work.layout, work.schema, work.written, counter.of("written"), None if work.store is None else work.maker)
+
+
+def _are_whole(layout: Layout, done: Mapping[str, list[Any]]) -> bool:
+    """Whether the shards of a part of the output are as they were left."""
+    return all(is_whole(os.path.join(layout.folder, entry["name"]), entry) for entries, _ in done[MAIN] for entry in entries)
+
+
+def _progress_of(unit: Unit, step: str) -> Progress:
+    return Progress(step, unit.found, sum(books["read"] for books in unit.outputs.get(BOOKS, [])))
+
+
+def _summarize(
+    entries: list[dict[str, Any]],
+    statistics: Statistics,
+    books: dict[Any, int],
+    forecast: np.ndarray,
+    bad: list[BadRecord],
+    near: list[Any],
+    progress: list[Progress],
+) -> Outcome:
+    """Put it all in order."""
+    by_name = sorted(entries, key=lambda entry: entry["name"])
+    return Outcome(by_name, statistics, books, sorted(bad), forecast[:-1], sorted(near), progress)
