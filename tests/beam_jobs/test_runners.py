@@ -78,7 +78,7 @@ def test_a_runner_says_what_it_lacks(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     with pytest.raises(DataError, match="needs Java"):
         _total(Engine("flink"), int)
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "_version", lambda package: None)
     with pytest.raises(DataError, match=r"pip install 'yt8m-data\[gcp\]'"):
         _total(Engine("dataflow"), int)
 
