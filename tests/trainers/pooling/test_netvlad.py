@@ -40,7 +40,7 @@ def test_equals_the_definition(clips, randomized, assignment, kind, batch_norm, 
 def test_laws(seed, clusters, length, repeats):
     """Unit norm, equal norm of each cluster; the order, the number of times that all frames come, and padding change nothing."""
     rng = np.random.default_rng(seed)
-    pool = NetVLAD(clusters=clusters)
+    pool = NetVLAD(clusters=clusters, batch_norm=False)  # random statistics may leave a cluster no share that could be normalised
     pool.build((None, None, 4))
     pool.set_weights([np.abs(rng.normal(size=w.shape)) + 0.1 for w in pool.get_weights()])
     x = rng.normal(size=(1, length, 4)).astype(np.float32)
