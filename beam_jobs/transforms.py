@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs.progress import Counter
-from yt8m_data import codec, shards, storage, tfrecord
+from yt8m_data import codec, heads, shards, storage, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
@@ -77,9 +77,9 @@ class ReadShard(beam.DoFn):
                 yield codec.decode(block, self.schema, self.augmentable), len(block.data)
 
     def _scan(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
-        with tfrecord.open_source(path) as source:
+        with heads.open_source(path) as source:
             if not tfrecord.is_gzip(source.read(tfrecord.PROBE_BYTES, 0)):
-                for block in tfrecord.scan(source, gap_bytes=source.gap_bytes, window_bytes=source.window_bytes):
+                for block in heads.scan(source, gap_bytes=source.gap_bytes, window_bytes=source.window_bytes):
                     yield codec.decode_heads(block, self.schema, self.augmentable), block.bytes_read
                 return
         names = [feature.name for feature in self.schema.features]

@@ -27,7 +27,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from beam_jobs.transforms import Layout
-from yt8m_data import codec, tfrecord
+from yt8m_data import codec, heads, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import Schema, sniff
@@ -294,8 +294,8 @@ def check(case: Case, schema: Schema, sound: set[Row], path: Path) -> str:
     assert all(row in allowed for row in rows), "a wrong row was accepted"
     assert all(record.file == str(path) and record.index >= 0 and record.offset >= 0 and record.reason for record in bad), "no place"
     if schema.kind == "frame" and not tfrecord.is_gzip(case.data[: tfrecord.PROBE_BYTES]):
-        with tfrecord.LocalFile(str(path)) as source:
-            for head in tfrecord.scan(source):
+        with heads.LocalFile(str(path)) as source:
+            for head in heads.scan(source):
                 codec.decode_heads(head, schema)
     twice = False
     try:

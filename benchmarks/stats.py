@@ -35,7 +35,7 @@ import tensorflow as tf  # noqa: E402
 
 from beam_jobs import inputs, runners, stats  # noqa: E402
 from beam_jobs.transforms import ReadShards  # noqa: E402
-from yt8m_data import codec, synth, tfrecord  # noqa: E402
+from yt8m_data import codec, heads, synth  # noqa: E402
 from yt8m_data.schema import Schema, sniff  # noqa: E402
 from yt8m_data.shards import expand  # noqa: E402
 from yt8m_data.statistics import Statistics, accumulators  # noqa: E402
@@ -217,8 +217,8 @@ def scan(files: list[str], schema: Schema) -> tuple[int, int]:
     """Count labels by a header scan; return the records, and the bytes that were asked for."""
     counts, number, size = np.zeros(schema.num_classes, np.int64), 0, 0
     for path in files:
-        with tfrecord.LocalFile(path) as file:
-            for block in tfrecord.scan(file):
+        with heads.LocalFile(path) as file:
+            for block in heads.scan(file):
                 batch = codec.decode_heads(block, schema).batch
                 counts += np.bincount(batch.column("labels").flatten().to_numpy(), minlength=schema.num_classes)
                 number, size = number + batch.num_rows, size + block.bytes_read

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from trainers.inputs import each, layout, training_batches
 from trainers.recipe import Frames
+from yt8m_data.heads import LocalFile, scan
 from yt8m_data.shards import expand
-from yt8m_data.tfrecord import LocalFile, scan
 
 _READ_BYTES = 8 << 20
 _ENDLESS = 1 << 40  # records of an epoch, where nothing depends on their number

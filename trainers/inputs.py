@@ -15,8 +15,8 @@ from trainers.recipe import DataSchema, Frames
 from yt8m_data import classes as class_list
 from yt8m_data import codec
 from yt8m_data.errors import DataError
+from yt8m_data.heads import LocalFile, scan
 from yt8m_data.schema import Feature, Schema, sniff
-from yt8m_data.tfrecord import LocalFile, scan
 
 # By kind of record. A video-level one has some 5 KB, a frame-level one some 300 KB: the shuffle holds 160 and 300 MB of them. Of frames as
 # float32, 64 videos have 90 MB.

@@ -17,9 +17,10 @@ from google.protobuf.message import DecodeError
 from yt8m_data import wire
 from yt8m_data.encoding import encode
 from yt8m_data.errors import BadRecord
+from yt8m_data.heads import HeadBlock
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
-from yt8m_data.tfrecord import HeadBlock, RecordBlock
+from yt8m_data.tfrecord import RecordBlock
 
 __all__ = ["Decoded", "decode", "decode_heads", "encode"]
 

@@ -1,44 +1,38 @@
-"""TFRecord files, gzipped or not: framing and checksums, many records at a time, whole (`read`) or their first bytes alone (`scan`).
+"""TFRecord files, gzipped or not: framing and checksums, many records at a time; `heads` reads their first bytes alone.
 
 A file is a run of records, each `length: uint64`, `crc(length): uint32`, `data: length bytes`, `crc(data): uint32`, little-endian, where
 crc is the masked CRC-32C of TensorFlow's `core/lib/io/record_writer.h`.
 """
 
 import functools
-import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
 
-from yt8m_data import storage, wire
+from yt8m_data import wire
 from yt8m_data.errors import BadRecord
 from yt8m_data.gzipped import MAGIC, GzipStream
 
 BLOCK_BYTES = 8 << 20  # large enough that a block's fixed cost vanishes: half of it costs 10 % of the speed, twice of it gains 5 %
 MAX_RECORD_BYTES = 256 << 20  # no record of these formats comes near; a larger claim is a rotten header, not a reason to allocate
 
-HEAD_BYTES = 244  # with the header, a sixteenth of a page: the ids and labels of published records take about sixty
-HEAD_RECORDS = 8192  # heads in one block, 2 MB
-GAP_BYTES = 8 << 10  # where records are shorter, reading on costs less than another read: nothing in the page cache, a lot on a disk
-WINDOW_BYTES = 256 << 10
-
 _WRITE_BYTES = 1 << 20  # a call of the system per record would cost as much as the checksum
 
 _HEADER = struct.Struct("<QI")
-_LENGTH, _CRC = struct.Struct("<Q"), struct.Struct("<I")
-_HEADER_BYTES, _CRC_BYTES = _HEADER.size, _CRC.size
-FRAME_BYTES = _HEADER_BYTES + _CRC_BYTES  # around each record
+LENGTH, CRC = struct.Struct("<Q"), struct.Struct("<I")
+HEADER_BYTES, CRC_BYTES = _HEADER.size, CRC.size
+FRAME_BYTES = HEADER_BYTES + CRC_BYTES  # around each record
 _MASK = 0xA282EAD8
-PROBE_BYTES = _HEADER_BYTES  # of a file that `is_gzip` looks at
+PROBE_BYTES = HEADER_BYTES  # of a file that `is_gzip` looks at
 
 # Why a file cannot be read on: the kind of the bad record and its reason.
 _Fault = tuple[str, str]
-_BAD_HEADER = ("header", "the checksum of the length is wrong: this is no TFRecord file, or a damaged one")
-_TRUNCATED = ("truncated", "the file ends inside this record")
+BAD_HEADER = ("header", "the checksum of the length is wrong: this is no TFRecord file, or a damaged one")
+TRUNCATED = ("truncated", "the file ends inside this record")
 
 
 def masked_crc(data: bytes) -> int:
@@ -77,7 +71,7 @@ class RecordBlock:
 
     def bad_record(self, row: int, kind: str, reason: str) -> BadRecord:
         """Describe what is wrong with record `row`."""
-        return BadRecord(self.name, int(self.indices[row]), self.offset + int(self.starts[row]) - _HEADER_BYTES, kind, reason)
+        return BadRecord(self.name, int(self.indices[row]), self.offset + int(self.starts[row]) - HEADER_BYTES, kind, reason)
 
 
 def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
@@ -102,7 +96,7 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
         bounds, checksums, fault = _scan(buffer[:have])
         used = bounds[-1]
         if fault is None and used < have < len(buffer):
-            fault = ("gzip", gzipped.damage) if gzipped and gzipped.damage else _TRUNCATED
+            fault = ("gzip", gzipped.damage) if gzipped and gzipped.damage else TRUNCATED
         if fault is None and not used:  # a record larger than a block
             buffer = np.concatenate((buffer, np.empty_like(buffer)))
             continue
@@ -129,7 +123,7 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
 def is_gzip(head: np.ndarray | bytes) -> bool:
     """Return whether a file that begins so is a gzip file, and none of records the first of which has a length that looks like one."""
     head = bytes(head[:PROBE_BYTES])
-    return head[: len(MAGIC)] == MAGIC and _CRC.pack(masked_crc(head[:8])) != head[8:]
+    return head[: len(MAGIC)] == MAGIC and CRC.pack(masked_crc(head[:8])) != head[8:]
 
 
 @dataclass
@@ -148,8 +142,8 @@ class Framed:
     @classmethod
     def of_lengths(cls, lengths: np.ndarray) -> "Framed":
         """Make room for records of so many bytes, int64 [N]."""
-        ends = np.cumsum(lengths + FRAME_BYTES) - _CRC_BYTES
-        return cls(np.empty(int(ends[-1]) + _CRC_BYTES if len(ends) else 0, np.uint8), ends - lengths, ends)
+        ends = np.cumsum(lengths + FRAME_BYTES) - CRC_BYTES
+        return cls(np.empty(int(ends[-1]) + CRC_BYTES if len(ends) else 0, np.uint8), ends - lengths, ends)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -185,8 +179,8 @@ def _write_framed(stream: BinaryIO, framed: Framed) -> int:
     """Fill in the headers and checksums, and write some of it at a time, while it is in the cache."""
     data, starts, ends = framed.data, framed.starts, framed.ends
     distinct, number = np.unique(ends - starts, return_inverse=True)
-    headers = np.array([_HEADER.pack(length, _length_crc(length)) for length in distinct.tolist()], f"S{_HEADER_BYTES}")
-    wire.scatter(data, starts - _HEADER_BYTES, headers.view(np.uint8).reshape(-1, _HEADER_BYTES)[number])
+    headers = np.array([_HEADER.pack(length, length_crc(length)) for length in distinct.tolist()], f"S{HEADER_BYTES}")
+    wire.scatter(data, starts - HEADER_BYTES, headers.view(np.uint8).reshape(-1, HEADER_BYTES)[number])
     step = max(1, len(starts) * _WRITE_BYTES // max(len(data), 1))
     checksum, begin = google_crc32c.value, 0
     for at in range(0, len(starts), step):
@@ -195,207 +189,16 @@ def _write_framed(stream: BinaryIO, framed: Framed) -> int:
             [checksum(data[start:end]) for start, end in zip(starts[some].tolist(), ends[some].tolist(), strict=True)], np.uint32
         )
         masked = (crc >> 15 | crc << 17) + np.uint32(_MASK)
-        wire.scatter(data, ends[some], masked.astype("<u4").view(np.uint8).reshape(-1, _CRC_BYTES))
-        end = int(ends[some][-1]) + _CRC_BYTES
+        wire.scatter(data, ends[some], masked.astype("<u4").view(np.uint8).reshape(-1, CRC_BYTES))
+        end = int(ends[some][-1]) + CRC_BYTES
         stream.write(data[begin:end].data)
         begin = end
     return len(data)
 
 
-class Source(Protocol):
-    """Bytes that can be read at any place: a local file here, an object of a store elsewhere.
-
-    Attributes:
-      name: shown in errors.
-      size: in bytes.
-    """
-
-    name: str
-    size: int
-
-    @property
-    def read(self) -> Callable[[int, int], bytes]:
-        """The function `read(size, offset)`: `size` bytes from `offset` on, fewer only at the end."""
-
-
-class LocalFile:
-    """A local file as a `Source`."""
-
-    gap_bytes, window_bytes = GAP_BYTES, WINDOW_BYTES
-
-    def __init__(self, path: str) -> None:
-        self.name = path
-        self._file = os.open(path, os.O_RDONLY)
-        self.size = os.fstat(self._file).st_size
-        self.read: Callable[[int, int], bytes] = functools.partial(os.pread, self._file)
-        if hasattr(os, "posix_fadvise"):  # Linux: otherwise each page that is asked for brings thirty others from the disk
-            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
-
-    def __enter__(self) -> "LocalFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
-
-
-class ObjectFile:
-    """An object of a store as a `Source`; a request takes tens of milliseconds, so `scan` reads on over gaps of megabytes."""
-
-    gap_bytes, window_bytes = 4 << 20, 8 << 20
-
-    def __init__(self, url: str) -> None:
-        self.name = url
-        self._stream = storage.ObjectPath(url).open()
-        self.size: int = self._stream.size()
-
-    @property
-    def read(self) -> Callable[[int, int], bytes]:
-        """The function `read(size, offset)`."""
-        read_at: Callable[[int, int], bytes] = self._stream.read_at
-        return read_at
-
-    def __enter__(self) -> "ObjectFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-
-def open_source(path: str) -> LocalFile | ObjectFile:
-    """Open a file to `scan`, on disk or in a store."""
-    return ObjectFile(path) if storage.is_remote(path) else LocalFile(path)
-
-
-@dataclass
-class HeadBlock(RecordBlock):
-    """The first bytes of consecutive records: record i begins with `data[starts[i]:ends[i]]`, which is all of it where it is short.
-
-    Attributes:
-      offsets: int64 [N], the positions of the records' headers in the file.
-      lengths: int64 [N], the records' lengths in bytes.
-      source: where the rest of a record can be read.
-      bytes_read: what this block took from the source.
-    """
-
-    offsets: np.ndarray
-    lengths: np.ndarray
-    source: Source
-    bytes_read: int
-
-    def read_more(self, row: int, size: int) -> bytes:
-        """Read the first `size` bytes of record `row` anew."""
-        data = self.source.read(min(size, int(self.lengths[row])), int(self.offsets[row]) + _HEADER_BYTES)
-        self.bytes_read += len(data)
-        return data
-
-    def bad_record(self, row: int, kind: str, reason: str) -> BadRecord:
-        """Describe what is wrong with record `row`."""
-        return BadRecord(self.name, int(self.indices[row]), int(self.offsets[row]), kind, reason)
-
-
-def scan(source: Source, head_bytes: int = HEAD_BYTES, gap_bytes: int = GAP_BYTES, window_bytes: int = WINDOW_BYTES) -> Iterator[HeadBlock]:
-    """Read the header and the first `head_bytes` of every record, and pass over the rest; blocks of HEAD_RECORDS records.
-
-    Checks the checksums of the lengths, and that the last record ends with the file; not those of the data. A header that fails ends the
-    file, as in `read`.
-
-    Args:
-      source: the file.
-      head_bytes: of each record.
-      gap_bytes: while records are shorter than this the file is read on in windows, as one read costs more than the bytes between the
-        heads.
-      window_bytes: of one read there.
-    """
-    position = first = 0
-    span, windows = _HEADER_BYTES + head_bytes, _Windows(source, window_bytes)
-    probe = source.read(_LENGTH.size, 0)
-    length = _LENGTH.unpack(probe)[0] if len(probe) == _LENGTH.size else 0
-    while position < source.size:
-        in_windows, windows.bytes_read = length < gap_bytes, 0
-        heads = _follow(windows.read if in_windows else source.read, position, source.size, span)
-        block = _head_block(source, heads, first, position)
-        block.bytes_read = windows.bytes_read if in_windows else sum(map(len, heads))
-        block.bytes_read += len(probe) if first == 0 else 0
-        if len(block):
-            length = int(block.lengths[-1])
-            position = int(block.offsets[-1]) + length + _HEADER_BYTES + _CRC_BYTES
-        first += len(block)
-        if len(block) == len(heads):
-            yield block
-            continue
-        head = heads[len(block)]  # the record behind it cannot be found
-        wrong = len(head) >= _HEADER_BYTES and _CRC.pack(masked_crc(head[:8])) != head[8:_HEADER_BYTES]
-        kind, reason = _BAD_HEADER if wrong else _TRUNCATED
-        reason = f"{reason}; {source.size - position} bytes from here to the end of the file are lost"
-        block.bad.append(BadRecord(source.name, first, position, kind, reason))
-        yield block
-        return
-
-
-class _Windows:
-    """Reads a source in windows, for who asks for a little of it here and a little there, forwards."""
-
-    def __init__(self, source: Source, size: int) -> None:
-        self.source, self.size = source, size
-        self.window, self.start, self.bytes_read = b"", 0, 0
-
-    def read(self, size: int, offset: int) -> bytes:
-        """Read as the source does."""
-        at = offset - self.start
-        if at + size > len(self.window):
-            self.window, self.start, at = self.source.read(max(size, self.size), offset), offset, 0
-            self.bytes_read += len(self.window)
-        return self.window[at : at + size]
-
-
-def _follow(read: Callable[[int, int], bytes], position: int, size: int, span: int) -> list[bytes]:
-    """Read the heads of up to HEAD_RECORDS records, each where the length of the one before says; whether it says true is not looked at."""
-    heads: list[bytes] = []
-    append, unpack = heads.append, _LENGTH.unpack_from
-    try:
-        for _ in range(HEAD_RECORDS):
-            if position >= size:
-                break
-            head = read(span, position)
-            append(head)
-            position += unpack(head)[0] + _HEADER_BYTES + _CRC_BYTES
-    except struct.error:  # the file ends within a length
-        pass
-    return heads
-
-
-def _head_block(source: Source, heads: list[bytes], first: int, offset: int) -> HeadBlock:
-    """Make a block of heads, headers included, of which the first stands at `offset`; it ends before the first that is not sound."""
-    data = np.frombuffer(b"".join(heads), np.uint8)
-    sizes = np.fromiter(map(len, heads), np.int64, len(heads))
-    sizes = sizes[: len(heads) - (sizes[-1] < _HEADER_BYTES)]
-    starts = np.cumsum(sizes) - sizes
-    headers = wire.gather(data, starts, _HEADER_BYTES)
-    lengths = headers[:, :8].copy().view("<i8")[:, 0]
-    distinct, number = np.unique(lengths, return_inverse=True)
-    crcs = np.array([_length_crc(length) for length in distinct.tolist()], np.uint32)
-    framed = lengths + (_HEADER_BYTES + _CRC_BYTES)
-    behind = offset + np.cumsum(framed)
-    sound = (headers[:, 8:].copy().view("<u4")[:, 0] == crcs[number]) & (lengths >= 0) & (lengths < source.size) & (behind <= source.size)
-    good = slice(0, len(sound) if sound.all() else int(np.argmin(sound)))
-    starts, lengths = starts[good] + _HEADER_BYTES, lengths[good]
-    return HeadBlock(
-        data=data,
-        starts=starts,
-        ends=starts + np.minimum(sizes[good] - _HEADER_BYTES, lengths),
-        indices=first + np.arange(len(starts)),
-        offset=offset,
-        name=source.name,
-        bad=[],
-        offsets=(behind - framed)[good],
-        lengths=lengths,
-        source=source,
-        bytes_read=0,
-    )
-
-
 @functools.lru_cache(1 << 16)
-def _length_crc(length: int) -> int:
+def length_crc(length: int) -> int:
+    """The masked CRC of a record's length."""
     return masked_crc(struct.pack("<q", length))
 
 
@@ -417,17 +220,17 @@ def _scan(data: np.ndarray) -> tuple[list[int], list[int], _Fault | None]:
     known: dict[int, int] = {}  # records of one kind share few lengths, so most headers have been checked before
     view, size, end = data.data, len(data), 0
     unpack, checksum = _HEADER.unpack_from, google_crc32c.value  # names to look up once, not once per record
-    while end + _HEADER_BYTES <= size:
+    while end + HEADER_BYTES <= size:
         length, crc = unpack(view, end)
         if known.get(length) != crc:
             if masked_crc(bytes(view[end : end + 8])) != crc:
-                return bounds, checksums, _BAD_HEADER
+                return bounds, checksums, BAD_HEADER
             if length > MAX_RECORD_BYTES:
                 return bounds, checksums, ("header", f"a length of {length} bytes is more than any record has")
             known[length] = crc
-        start = end + _HEADER_BYTES
+        start = end + HEADER_BYTES
         stop = start + length
-        end = stop + _CRC_BYTES
+        end = stop + CRC_BYTES
         if end > size:
             break
         checksums.append(checksum(data[start:stop]))  # the bytes of an array are read in place, those of a memoryview are not
@@ -438,8 +241,8 @@ def _scan(data: np.ndarray) -> tuple[list[int], list[int], _Fault | None]:
 def _verify(data: np.ndarray, bounds: list[int], checksums: list[int], name: str, first_index: int, offset: int) -> RecordBlock:
     """Compare the checksums of the records with those in the file, and leave out the records that fail."""
     edges, crc = np.array(bounds), np.array(checksums, np.uint32)
-    starts, ends = edges[:-1] + _HEADER_BYTES, edges[1:] - _CRC_BYTES
-    good = (crc >> 15 | crc << 17) + np.uint32(_MASK) == wire.gather(data, ends, _CRC_BYTES).view("<u4")[:, 0]
+    starts, ends = edges[:-1] + HEADER_BYTES, edges[1:] - CRC_BYTES
+    good = (crc >> 15 | crc << 17) + np.uint32(_MASK) == wire.gather(data, ends, CRC_BYTES).view("<u4")[:, 0]
     bad = [
         BadRecord(name, first_index + row, offset + bounds[row], "crc", "the checksum of the data is wrong")
         for row in np.flatnonzero(~good).tolist()

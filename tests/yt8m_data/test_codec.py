@@ -12,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import codec, tfrecord
+from yt8m_data import codec, heads, tfrecord
 from yt8m_data.errors import BadRecord
 from yt8m_data.schema import PROVENANCE, Feature, Schema, sniff
 
@@ -600,7 +600,7 @@ def test_large_values_are_finite_even_where_their_sum_is_not():
 def heads_of(records: list[bytes], head_bytes: int = 500, provenance: bool = False) -> tuple[dict[int, dict], list[BadRecord]]:
     rows: dict[int, dict] = {}
     bad = []
-    for block in tfrecord.scan(Memory(records), head_bytes):
+    for block in heads.scan(Memory(records), head_bytes):
         result = codec.decode_heads(block, FRAME, provenance)
         result.batch.validate(full=True)
         rows |= dict(zip(result.indices.tolist(), result.batch.to_pylist(), strict=True))
