@@ -52,8 +52,8 @@ def whole(run, tmp_path_factory):
     return run(tmp_path_factory.mktemp("whole") / "out")[1]
 
 
-def kill_after(monkeypatch, cls, calls):
-    """Let a DoFn fail once it was called so often, as a kill would end it."""
+def kill(cls, calls, run, *arguments):
+    """Run augment, and let a DoFn fail once it was called so often, as a kill would end it."""
     count, process = [], cls.process
 
     def broken(self, element):
@@ -62,7 +62,10 @@ def kill_after(monkeypatch, cls, calls):
             raise RuntimeError("killed")
         return process(self, element)
 
-    monkeypatch.setattr(cls, "process", broken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cls, "process", broken)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(*arguments)
 
 
 def found(said):
@@ -83,10 +86,7 @@ def found(said):
 def test_what_was_finished_is_not_done_again(step, cls, calls, expected, run, whole, videos, command, tmp_path, monkeypatch):
     command("yt8m-data", "stats", videos / "*.tfrecord", "--out", tmp_path / "stats", "--no-report")
     counts = ("--counts", tmp_path / "stats" / "stats.json")
-    with monkeypatch.context() as patch:
-        kill_after(patch, cls, calls)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(tmp_path / "out", *counts)
+    kill(cls, calls, run, tmp_path / "out", *counts)
     assert not (tmp_path / "out" / "manifest.json").exists()
     called = {each: [] for each in (transforms.ReadShard, route.Synthesize, transforms.WriteShards)}
     for each, elements in called.items():
@@ -103,10 +103,7 @@ def test_what_was_finished_is_not_done_again(step, cls, calls, expected, run, wh
 
 
 def test_the_input_is_not_counted_again(run, whole, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        kill_after(patch, route.Synthesize, 1)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(tmp_path / "out")
+    kill(route.Synthesize, 1, run, tmp_path / "out")
     monkeypatch.setattr(job.stats, "compute", lambda *_: pytest.fail("counted again"))
     assert run(tmp_path / "out")[1] == whole
 
@@ -114,22 +111,16 @@ def test_the_input_is_not_counted_again(run, whole, tmp_path, monkeypatch):
 def test_label_sets_deltas_and_held_out_videos_are_kept_too(run, videos, tmp_path, monkeypatch):
     options = ["--policy", "joint", "--floor", "20", "--cap", "60", "--method", "interpolate,delta", "--holdout", videos / "*00001-of*"]
     _, unbroken = run(tmp_path / "whole", *options)
-    with monkeypatch.context() as patch:
-        kill_after(patch, transforms.WriteShards, 1)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(tmp_path / "out", *options)
+    kill(transforms.WriteShards, 1, run, tmp_path / "out", *options)
     monkeypatch.setattr(job.delta_job, "collect", lambda *_: pytest.fail("collected again"))
     said, digests = run(tmp_path / "out", *options)
     assert digests == unbroken
     assert found(said)["files"] == (4, 0)
 
 
-def test_a_damaged_shard_is_written_again(run, whole, tmp_path, monkeypatch):
+def test_a_damaged_shard_is_written_again(run, whole, tmp_path):
     out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        kill_after(patch, transforms.WriteShards, 2)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(out)
+    kill(transforms.WriteShards, 2, run, out)
     path = sorted(out.glob("*.tfrecord"))[0]
     data = bytearray(path.read_bytes())
     data[500] ^= 1
@@ -140,12 +131,9 @@ def test_a_damaged_shard_is_written_again(run, whole, tmp_path, monkeypatch):
     assert found(said)["parts of the output"] == (1, 3)
 
 
-def test_a_spilled_file_that_was_cut_is_read_again(run, whole, tmp_path, monkeypatch):
+def test_a_spilled_file_that_was_cut_is_read_again(run, whole, tmp_path):
     out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        kill_after(patch, route.Synthesize, 0)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(out)
+    kill(route.Synthesize, 0, run, out)
     with open(sorted(out.glob(".spill-work.tmp/runs/output/*.run"))[1], "r+b") as stream:
         stream.truncate(100)
     said, digests = run(out)
@@ -153,11 +141,8 @@ def test_a_spilled_file_that_was_cut_is_read_again(run, whole, tmp_path, monkeyp
     assert found(said)["files"] == (3, 1)
 
 
-def test_another_command_does_not_go_on_with_it(run, videos, command, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        kill_after(patch, route.Synthesize, 1)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(tmp_path / "out")
+def test_another_command_does_not_go_on_with_it(run, videos, command, tmp_path):
+    kill(route.Synthesize, 1, run, tmp_path / "out")
     arguments = ["augment", videos / "*.tfrecord", tmp_path / "out", "--seed", 1]
     refused = command("yt8m-data", *arguments, status=2)
     assert "holds the beginning of another output (of other settings): finish that, or --overwrite" in refused.err
