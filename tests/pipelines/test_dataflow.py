@@ -29,9 +29,9 @@ CLOUD = ("--project=my-project", "--region=us-central1", "--temp_location=gs://s
 @pytest.fixture(scope="module")
 def bucket(gs_bucket, made):
     for path in made.iterdir():
-        with storage.atomic_write(f"{gs_bucket}/in/{path.name}") as stream:
+        with storage.atomic_write(f"{gs_bucket}/dataflow/in/{path.name}") as stream:
             stream.write(path.read_bytes())
-    return gs_bucket
+    return f"{gs_bucket}/dataflow"
 
 
 @pytest.fixture(scope="module")
