@@ -1,6 +1,7 @@
 """`yt8m-data stats`: one pass over the shards -> the statistics of their records."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
@@ -8,14 +9,17 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindows
 
 from beam_jobs import runners
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, READING, CombineStatistics, ReadShards
-from yt8m_data import shards
+from beam_jobs.transforms import BAD, READING, MergeStatistics, ReadShard, Spread
+from yt8m_data import codec, shards
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.statistics import Reading, Statistics, accumulators, folder
+from yt8m_data.sums import Sums
+from yt8m_data.tfrecord import RecordBlock
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,12 @@ def compute(source: Input, engine: runners.Engine, request: Request = EVERYTHING
     chosen = accumulators(schema, features, _optional(source, request))
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        read = pipeline | ReadShards(source.files, read_schema, source.skip_bad, counter, bool(request.slice_by), heads)
-        batches = read.batches if request.sample == 1 else read.batches | "Sample" >> beam.Map(_sampled, request.sample)
-        statistics = batches | "Count" >> beam.CombineGlobally(CombineStatistics(schema, chosen))
-        return statistics | "Add what was read" >> beam.Map(_with_reading, beam.pvalue.AsList(read[READING]), beam.pvalue.AsList(read[BAD]))
+        read = ReadShard(read_schema, source.skip_bad, counter, bool(request.slice_by), heads)
+        count = beam.ParDo(CountShard(read, Statistics(schema, chosen), request.sample))
+        counted = pipeline | Spread(source.files) | "Count" >> count.with_outputs(BAD, READING, main="statistics")
+        statistics = counted.statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(schema, chosen))
+        reading, bad = (beam.pvalue.AsList(counted[output]) for output in (READING, BAD))
+        return statistics | "Add what was read" >> beam.Map(_with_reading, reading, bad)
 
     statistics: Statistics = runners.run(
         engine, "stats", source.bytes, source.estimated_records, build, lambda result: result.reading.num_records
@@ -95,6 +101,37 @@ def compute(source: Input, engine: runners.Engine, request: Request = EVERYTHING
     statistics.reading = replace(statistics.reading, features=features, sample=request.sample)
     _reconcile(statistics, source, request)
     return statistics
+
+
+class CountShard(ReadShard):
+    """(number, path) of a file -> statistics, those of all files of a bundle together; what is bad and what was read, as `ReadShard`.
+
+    Args:
+      read: how to read.
+      nothing: statistics of no records.
+      sample: share of the videos to count.
+    """
+
+    def __init__(self, read: ReadShard, nothing: Statistics, sample: float) -> None:
+        super().__init__(read.schema, read.skip_bad, read.counter, read.augmentable, read.heads)
+        self.nothing, self.sample = nothing, sample
+
+    def start_bundle(self) -> None:
+        """Start with nothing."""
+        self.statistics = copy.deepcopy(self.nothing)
+
+    def decode(self, block: RecordBlock) -> codec.Decoded:
+        """Decode a block, without columns of features where their sums will do."""
+        return codec.decode(block, self.schema, self.augmentable, summed=self.nothing.takes_sums and self.sample == 1)
+
+    def give(self, batch: pa.RecordBatch, sums: Mapping[str, Sums]) -> Iterable[Any]:
+        """Count the records of a batch."""
+        self.statistics.add(batch if self.sample == 1 else _sampled(batch, self.sample), sums)
+        return []
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Give what was counted."""
+        yield GlobalWindows.windowed_value(self.statistics)
 
 
 def _optional(source: Input, request: Request) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -15,6 +15,7 @@ from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
 from yt8m_data.statistics import Accumulator, Reading, Statistics
+from yt8m_data.sums import Sums
 
 BAD, READING = "bad", "reading"
 
@@ -42,8 +43,24 @@ class ReadShards(beam.PTransform):
 
     def expand(self, pipeline: Any) -> Any:
         """Read every file as a whole, on whichever worker has time."""
-        files = pipeline | "Files" >> beam.Create(list(enumerate(self.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
-        return files | "Read" >> beam.ParDo(self.read).with_output_types(pa.RecordBatch).with_outputs(BAD, READING, main="batches")
+        read = beam.ParDo(self.read).with_output_types(pa.RecordBatch)
+        return pipeline | Spread(self.files) | "Read" >> read.with_outputs(BAD, READING, main="batches")
+
+
+class Spread(beam.PTransform):
+    """Files -> pairs of a number and a path, each on whichever worker has time.
+
+    Args:
+      files: the sorted paths.
+    """
+
+    def __init__(self, files: list[str]) -> None:
+        super().__init__()
+        self.files = files
+
+    def expand(self, pipeline: Any) -> Any:
+        """Give out the files."""
+        return pipeline | "Files" >> beam.Create(list(enumerate(self.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
 
 
 class ReadShard(beam.DoFn):
@@ -66,15 +83,23 @@ class ReadShard(beam.DoFn):
             self.counter.add(batch.num_rows)
             if self.augmentable:
                 batch = batch.append_column(ORDER, pa.array(number << 32 | decoded.indices))
-            yield batch
+            yield from self.give(batch, decoded.sums)
         whole = storage.size(path)
         reading = Reading(1, whole, bytes_read if self.heads else whole, "headers" if self.heads else "whole", num_records=num_records)
         yield beam.pvalue.TaggedOutput(READING, reading)
 
+    def decode(self, block: tfrecord.RecordBlock) -> codec.Decoded:
+        """Decode a block."""
+        return codec.decode(block, self.schema, self.augmentable)
+
+    def give(self, batch: pa.RecordBatch, _sums: Mapping[str, Sums]) -> Iterable[Any]:
+        """Give on what was decoded."""
+        return [batch]
+
     def _read(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
         with storage.open_read(path) as stream:
             for block in tfrecord.read(stream, path):
-                yield codec.decode(block, self.schema, self.augmentable), len(block.data)
+                yield self.decode(block), len(block.data)
 
     def _scan(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
         with heads.open_source(path) as source:
@@ -250,8 +275,11 @@ class WriteShards(beam.DoFn):
         yield entries, statistics
 
 
-class CombineStatistics(beam.CombineFn):
-    """Record batches -> one Statistics; `chosen` are its accumulators, by default all that apply."""
+class MergeStatistics(beam.CombineFn):
+    """Statistics of parts -> one Statistics of all; `chosen` are its accumulators, by default all that apply.
+
+    A worker merges its own, so no more than a few are held at a time.
+    """
 
     def __init__(self, schema: Schema, chosen: Sequence[Accumulator] | None = None) -> None:
         self.schema, self.chosen = schema, chosen
@@ -260,9 +288,9 @@ class CombineStatistics(beam.CombineFn):
         """Start with nothing."""
         return Statistics(self.schema, self.chosen)
 
-    def add_input(self, accumulator: Statistics, batch: pa.RecordBatch) -> Statistics:
-        """Add a batch."""
-        accumulator.add(batch)
+    def add_input(self, accumulator: Statistics, part: Statistics) -> Statistics:
+        """Add a part."""
+        accumulator.merge(part)
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Statistics]) -> Statistics:
@@ -279,13 +307,4 @@ class CombineStatistics(beam.CombineFn):
 
     def extract_output(self, accumulator: Statistics) -> Statistics:
         """Return it as it is."""
-        return accumulator
-
-
-class MergeStatistics(CombineStatistics):
-    """Statistics of parts -> one Statistics of all; a worker merges its own, so no more than a few are held at a time."""
-
-    def add_input(self, accumulator: Statistics, part: Statistics) -> Statistics:
-        """Add a part."""
-        accumulator.merge(part)
         return accumulator

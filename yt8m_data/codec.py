@@ -5,8 +5,9 @@ use lays it out (unpacked floats, split runs, unknown fields) is legal: the prot
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,26 +21,34 @@ from yt8m_data.errors import BadRecord
 from yt8m_data.heads import HeadBlock
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
+from yt8m_data.sums import Sums, piece_rows
+from yt8m_data.sums import of_pieces as sums_of_pieces
 from yt8m_data.tfrecord import RecordBlock
 
 __all__ = ["Decoded", "decode", "decode_heads", "encode"]
 
 
 class Decoded(NamedTuple):
-    """The records of a block as columns: `batch`, their positions in the file (`indices` int64 [N]), and what was left out."""
+    """The records of a block as columns: `batch`, their positions in the file (`indices` int64 [N]), and what was left out.
+
+    `sums` are those of the features that have no column.
+    """
 
     batch: pa.RecordBatch
     indices: np.ndarray
     bad: list[BadRecord]
+    sums: Mapping[str, Sums] = MappingProxyType({})
 
 
-def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Decoded:
+def decode(block: RecordBlock, schema: Schema, provenance: bool = False, summed: bool = False) -> Decoded:
     """Decode a block to the columns of `schema.arrow`, with those of `PROVENANCE` behind them if asked for.
 
     A record without labels has an empty list. One that does not parse, lacks its id or a feature, has a feature of another size, a value
     that is not finite, or a label outside 0..num_classes-1 is left out and reported in `bad`, behind those of the block itself. So are one
     whose segment lists do not run parallel, and, where OTHER is among the schema's extras, one with a feature list that has no column: with
     OTHER nothing that a record says is lost. The batch shares no memory with the block.
+
+    With `summed`, video-level features are summed up over the records where they are, and not copied to columns, unless a record is bad.
     """
     refused = _Refused(block)
     found = _locate(block.data, block.starts, block.ends, schema, provenance)
@@ -50,7 +59,10 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
 
     target = schema.arrow
     columns = [_ids(found, schema, refused), _labels(found, schema, target.field("labels").type, refused)]
-    for feature in schema.features:
+    sums = _summed(found, schema) if summed and not refused.rows.any() else {}
+    if sums:
+        target = replace(schema, features=()).arrow
+    for feature in schema.features if not sums else ():
         columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, target.field(feature.name).type, refused))
     columns += _segments(found, schema, refused)
     _check_others(found, schema, refused)
@@ -63,11 +75,13 @@ def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Deco
         refused.add(unlike, "label", f"{LABEL_WEIGHTS!r} has another number of values than {schema.labels_key!r}")
         target = pa.schema([*target, *PROVENANCE])
 
+    if sums and refused.rows.any():
+        return decode(block, schema, provenance)
     batch = pa.RecordBatch.from_arrays(columns, schema=target)
     good = np.flatnonzero(~refused.rows)
     if len(good) < len(block):
         batch = batch.take(pa.array(good))
-    return Decoded(batch, block.indices[good], block.bad + refused.bad)
+    return Decoded(batch, block.indices[good], block.bad + refused.bad, sums)
 
 
 def decode_heads(block: HeadBlock, schema: Schema, provenance: bool = False) -> Decoded:
@@ -338,6 +352,26 @@ def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Ref
             infinite[:] = ~np.isfinite(vectors).all(axis=1)
     refused.add(infinite, "not finite", f"{feature.name!r} has a value that is not finite")
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=column)
+
+
+def _summed(found: _Found, schema: Schema) -> dict[str, Sums]:
+    """The sums of the video-level features, where all records have finite ones of the right size; else none."""
+    summed = {}
+    for feature in schema.features if len(found.odd) else ():
+        values = found.context.get(feature.name.encode())
+        if values is None or ((values.kind != wire.FLOAT) | (values.lengths != 4 * feature.size)).any():
+            return {}
+        pieces = functools.partial(_pieces, found.data, values.starts, feature.size)
+        if (of_feature := sums_of_pieces(pieces, feature.size)) is None:
+            return {}
+        summed[feature.name] = of_feature
+    return summed
+
+
+def _pieces(data: np.ndarray, starts: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    rows = piece_rows(size)
+    for at in range(0, len(starts), rows):
+        yield wire.gather(data, starts[at : at + rows], 4 * size).view("<f4")
 
 
 def _frames(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:

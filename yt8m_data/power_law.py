@@ -16,6 +16,7 @@ import numpy as np
 
 FEWEST_LABELS = 10  # in the tail: fewer fit any law
 CANDIDATES = 100  # least counts that are tried, evenly spread over the labels' ranks
+POINTS = 32  # of a tail, which mostly show that it is far from the law
 CONFIDENCE_95 = 1.959964
 
 _TABLE = 4096  # counts above the least one that are drawn from their exact probabilities; beyond, a rounded continuous law is as good
@@ -107,8 +108,11 @@ def _best(counts: np.ndarray) -> tuple[float, int, float] | None:
     return min(_fits(counts), key=lambda fitted: fitted[2], default=None)
 
 
-def _fits(counts: np.ndarray, near: int = 0) -> Iterator[tuple[float, int, float]]:
-    """Alpha, least count and distance of the fits to sorted positive counts, those with a least count near `near` first."""
+def _fits(counts: np.ndarray, near: int = 0, enough: float = np.inf) -> Iterator[tuple[float, int, float]]:
+    """Alpha, least count and distance of the fits to sorted positive counts, those with a least count near `near` first.
+
+    Where a few points of a tail show that its distance is `enough` or more, what they show stands for it.
+    """
     values, first = np.unique(counts, return_index=True)
     usable = np.flatnonzero(len(counts) - first[:-1] >= FEWEST_LABELS)  # not the largest count: equal counts have no exponent
     if not len(usable):
@@ -118,9 +122,11 @@ def _fits(counts: np.ndarray, near: int = 0) -> Iterator[tuple[float, int, float
     sizes = len(counts) - first[chosen]
     mean_logs = np.cumsum(np.log(counts)[::-1])[::-1][first[chosen]] / sizes
     alphas = _likeliest(values[chosen].astype(np.float64), mean_logs)
+    shown = _shown_distances(values, first, chosen, alphas, len(counts)) if enough < np.inf else np.zeros(len(chosen))
     for i in np.argsort(np.abs(values[chosen] - near), kind="stable").tolist():
         at = chosen[i]
-        yield float(alphas[i]), int(values[at]), _distance(values[at:], first[at:] - first[at], sizes[i], alphas[i])
+        distance = shown[i] if shown[i] >= enough else _distance(values[at:], first[at:] - first[at], sizes[i], alphas[i])
+        yield float(alphas[i]), int(values[at]), float(distance)
 
 
 def _likeliest(least: np.ndarray, mean_log: np.ndarray) -> np.ndarray:
@@ -157,6 +163,14 @@ def _distance(values: np.ndarray, below: np.ndarray, size: int, alpha: float) ->
     return float(np.abs(above - empirical).max())
 
 
+def _shown_distances(values: np.ndarray, first: np.ndarray, chosen: np.ndarray, alphas: np.ndarray, size: int) -> np.ndarray:
+    """What POINTS values of each tail show of its distance, side by side; `first` is where each value begins among the `size` counts."""
+    places = np.linspace(chosen, len(values) - 1, POINTS).astype(np.int64)
+    logs = log_zeta(alphas, values[places])
+    below = (first[places] - first[chosen]) / (size - first[chosen])
+    return np.abs(np.exp(logs - logs[0]) - (1 - below)).max(axis=0)
+
+
 def _simulated(counts: np.ndarray, alpha: float, least: int, random: np.random.Generator) -> np.ndarray:
     """Draw as many counts, sorted: below the least one as they are, above it from the law."""
     start = int(np.searchsorted(counts, least))
@@ -167,7 +181,7 @@ def _simulated(counts: np.ndarray, alpha: float, least: int, random: np.random.G
 
 def _lies_further(counts: np.ndarray, least: int, distance: float) -> bool:
     """Whether even the best fit to simulated counts is `distance` away; most samples have a nearer one, at about the law's least count."""
-    fits = _fits(counts, least)
+    fits = _fits(counts, least, enough=distance)
     nearest = next(fits, None)
     return nearest is not None and nearest[2] >= distance and all(apart >= distance for _, _, apart in fits)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from beam_jobs import runners
 from beam_jobs.group import PAIR, ArrowCoder, GroupBatches
 from beam_jobs.progress import Counter, _counts
-from beam_jobs.transforms import BAD, HASH, ORDER, READING, CombineStatistics, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
+from beam_jobs.transforms import BAD, HASH, ORDER, READING, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import codec, schema, shards, synth, tfrecord
 from yt8m_data.errors import DataError
 from yt8m_data.statistics import Statistics
@@ -232,22 +232,16 @@ def test_an_id_that_comes_twice_ends_the_job(tmp_path):
         write([videos([b"same", b"other"]), videos([b"same"])], tmp_path)
 
 
-def test_combine_statistics_equals_one_shot(files):
+def test_merged_statistics_equal_one_shot(files):
     layout = schema.sniff(files[0])
     batches = [batch for path in files for batch in read_file(path, layout)]
-    combine, whole = CombineStatistics(layout), Statistics(layout)
-    parts = []
-    for batch in batches:
-        whole.add(batch)
-        parts.append(combine.compact(combine.add_input(combine.create_accumulator(), batch)))
-    merged = combine.extract_output(combine.merge_accumulators(parts))
-    assert merged.to_dict() == whole.to_dict()
-    adding = MergeStatistics(layout)
+    adding, whole = MergeStatistics(layout), Statistics(layout)
     halves = [adding.create_accumulator(), adding.create_accumulator()]
     for number, batch in enumerate(batches):
+        whole.add(batch)
         part = Statistics(layout)
         part.add(batch)
-        halves[number % 2] = adding.add_input(halves[number % 2], part)
+        halves[number % 2] = adding.compact(adding.add_input(halves[number % 2], part))
     assert adding.extract_output(adding.merge_accumulators(halves)).to_dict() == whole.to_dict()
 
 

@@ -36,6 +36,7 @@ import pyarrow as pa
 from yt8m_data.errors import DataError
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import hashing
+from yt8m_data.sums import Sums
 
 NUM_FRAMES = "num_frames"  # column of a header scan: int32, null where it is not known
 
@@ -55,10 +56,13 @@ class Labels(NamedTuple):
 
 
 class Records:
-    """A record batch with the columns of `schema.arrow` (or some of them), and what several statistics want of it, computed once."""
+    """A record batch with the columns of `schema.arrow` (or some of them), and what several statistics want of it, computed once.
 
-    def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
-        self.batch, self.schema = batch, schema
+    `sums` holds the sums of features that are not among the columns.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, schema: Schema, sums: Mapping[str, Sums] = MappingProxyType({})) -> None:
+        self.batch, self.schema, self.sums = batch, schema, sums
 
     def __len__(self) -> int:
         return int(self.batch.num_rows)
@@ -92,12 +96,14 @@ class Accumulator(abc.ABC):
     Attributes:
       name: names the state and the result.
       needs_features: False for what looks at ids, labels and the number of frames alone; it then gets small batches joined to larger ones.
+      takes_sums: True for what looks at video-level features through `Records.sums` alone, where they are given: no column is made then.
       optional: computed only where it is asked for.
       settings: arguments beside the schema that make an equal accumulator when a state is read back, ready for JSON.
     """
 
     name: ClassVar[str]
     needs_features: ClassVar[bool] = True
+    takes_sums: ClassVar[bool] = False
     optional: ClassVar[bool] = False
 
     def __init__(self, schema: Schema) -> None:

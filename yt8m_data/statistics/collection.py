@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from yt8m_data.schema import ORDER, PROVENANCE, Feature, Schema
 from yt8m_data.statistics import accumulator as accumulators
 from yt8m_data.statistics.accumulator import NUM_FRAMES, Accumulator, Records, State
 from yt8m_data.storage import AnyPath, atomic_write, to_path
+from yt8m_data.sums import Sums
 
 _ROWS = 8192  # small columns are joined to so many rows: a batch of one shard has a tenth of it, and NumPy a fixed cost per call
 
@@ -83,9 +85,14 @@ class Statistics:
         self.reading = Reading()
         self._small: list[pa.RecordBatch] = []
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Add the records of a batch with the columns of `schema.arrow`."""
-        records = Records(batch, self.schema)
+    @property
+    def takes_sums(self) -> bool:
+        """Whether the sums of video-level features will do instead of the features."""
+        return all(each.takes_sums for each in self.accumulators if each.needs_features)
+
+    def add(self, batch: pa.RecordBatch, sums: Mapping[str, Sums] = MappingProxyType({})) -> None:
+        """Add the records of a batch with the columns of `schema.arrow`, but for those whose sums are given."""
+        records = Records(batch, self.schema, sums)
         for each in self.accumulators:
             if each.needs_features:
                 self.states[each.name] = each.add_batch(self.states[each.name], records)

@@ -4,23 +4,19 @@ A record batch is summed up in floating point, in the order of its rows, and bat
 same batches every time, so every figure is the same for any number of workers, any order of files and any merging.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from yt8m_data import sums
 from yt8m_data.errors import DataError
 from yt8m_data.quantize import MAXIMUM, MINIMUM, dequantize
 from yt8m_data.schema import Feature, Schema
 from yt8m_data.statistics import exact
 from yt8m_data.statistics.accumulator import Accumulator, Records, State, add_histograms, register
 
-# Rows summed at a time. Their sums are made in float32, whose rounding errors (at most 2^-17 of a sum, and as often up as down) average
-# out over the blocks: a mean or variance of some thousand rows is right to eight digits. 128 rows of 1,024 values stay in a core's cache.
-_ROWS = 128
 _PENDING = 32  # sums of batches held back before they are added up exactly
-_FAR = 8.0  # a mean of so many standard deviations, squared, is too far from zero for squares in float32
 
 _CODE_ROWS = 255  # the squares of so many bytes are below 2^24, so float32 holds their sum exactly; and a byte counts so many zeros
 _SCALE, _SHIFT = (MAXIMUM - MINIMUM) / 255, (MAXIMUM - MINIMUM) / 512 + MINIMUM  # value = code * scale + shift, as `dequantize` has it
@@ -77,6 +73,7 @@ class Moments(Accumulator):
     """
 
     name = "features"
+    takes_sums = True
 
     def create(self) -> State:
         """Return the state of nothing."""
@@ -100,9 +97,14 @@ class Moments(Accumulator):
     def add_batch(self, state: State, records: Records) -> State:
         """Sum up a batch."""
         for feature in self.schema.features:
+            if added := records.sums.get(feature.name):
+                self._add_floats(state, feature.name, added)
+                continue
             matrix = values_of(records.batch.column(feature.name), feature)
-            if len(matrix):
-                (self._add_codes if self.schema.kind == "frame" else self._add_floats)(state, feature.name, matrix)
+            if len(matrix) and self.schema.kind == "frame":
+                self._add_codes(state, feature.name, matrix)
+            elif len(matrix):
+                self._add_floats(state, feature.name, sums.of_matrix(matrix))
         held = max((len(pending) for key, pending in state.items() if key.startswith("_")), default=0)
         return _settled(state) if held >= _PENDING else state
 
@@ -122,35 +124,27 @@ class Moments(Accumulator):
         """Return the table of each feature, rounded to the precision of float32."""
         return {feature.name: self._table(state, feature) for feature in self.schema.features}
 
-    def _add_floats(self, state: State, name: str, matrix: np.ndarray) -> None:
-        """Add videos, float32 [N, size]."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            sums = _sums(matrix, np.float32)
-        if not np.isfinite(sums.total).all():
-            wrong = ~np.isfinite(matrix)
-            state[f"{name}/nan"] = state[f"{name}/nan"] + wrong.sum(axis=0)
-            sums = _sums(np.where(wrong, np.float32(0), matrix), np.float64)
-            low, high = np.where(wrong, np.inf, matrix).min(axis=0), np.where(wrong, -np.inf, matrix).max(axis=0)
-            sums = sums._replace(zeros=sums.zeros - wrong.sum(axis=0), low=low, high=high)
-        elif (sums.total**2 > _FAR * (len(matrix) * sums.squares - sums.total**2)).any():
-            sums = _sums(matrix, np.float64)
-        state.setdefault(f"_{name}", []).append((sums.total, sums.squares))
-        state[f"{name}/count"] = state[f"{name}/count"] + len(matrix)
-        state[f"{name}/zeros"] = state[f"{name}/zeros"] + sums.zeros
-        state[f"{name}/min"] = np.minimum(state[f"{name}/min"], sums.low)
-        state[f"{name}/max"] = np.maximum(state[f"{name}/max"], sums.high)
+    def _add_floats(self, state: State, name: str, added: sums.Sums) -> None:
+        """Add the sums of videos."""
+        state.setdefault(f"_{name}", []).append((added.total, added.squares))
+        state[f"{name}/count"] = state[f"{name}/count"] + added.rows
+        state[f"{name}/nan"] = state[f"{name}/nan"] + added.nan
+        state[f"{name}/zeros"] = state[f"{name}/zeros"] + added.zeros
+        state[f"{name}/min"] = np.minimum(state[f"{name}/min"], added.low)
+        state[f"{name}/max"] = np.maximum(state[f"{name}/max"], added.high)
 
     def _add_codes(self, state: State, name: str, matrix: np.ndarray) -> None:
         """Add frames, uint8 [N, size]."""
         buffer = np.empty((min(_CODE_ROWS, len(matrix)), matrix.shape[1]), np.float32)
         total, squares, zeros = (np.zeros(matrix.shape[1], np.int64) for _ in range(3))
-        for rows in _blocks(matrix, _CODE_ROWS):
+        for at in range(0, len(matrix), _CODE_ROWS):
+            rows = matrix[at : at + _CODE_ROWS]
             block = buffer[: len(rows)]
             np.copyto(block, rows)
             total += block.sum(axis=0).astype(np.int64)
             np.multiply(block, block, out=block)
             squares += block.sum(axis=0).astype(np.int64)
-            zeros += _count(rows == 0)
+            zeros += sums.count(rows == 0)
         state[f"{name}/count"] = state[f"{name}/count"] + len(matrix)
         state[f"{name}/sum"] = state[f"{name}/sum"] + total
         state[f"{name}/squares"] = state[f"{name}/squares"] + squares
@@ -194,8 +188,8 @@ class LabelMeans(Accumulator):
     def create(self) -> State:
         """Return the state of nothing: 4 MB per thousand classes and 512 dimensions."""
         classes = self.schema.num_classes
-        sums = {feature.name: np.zeros((classes, feature.size), np.int64) for feature in self.schema.features}
-        return sums | {"counts": np.zeros(classes, np.int64)}
+        nothing = {feature.name: np.zeros((classes, feature.size), np.int64) for feature in self.schema.features}
+        return nothing | {"counts": np.zeros(classes, np.int64)}
 
     def add_batch(self, state: State, records: Records) -> State:
         """Add each record's vector to the sums of its labels."""
@@ -213,9 +207,9 @@ class LabelMeans(Accumulator):
             if not (np.abs(vectors).max(initial=0) < _FIXED):
                 raise DataError(f"the feature {feature.name!r} has values beyond {_FIXED:.0e}: scale it down, or leave out --label-means")
             fixed = np.rint(vectors * _FIXED).astype(np.int64)
-            sums = state[feature.name]
+            added = state[feature.name]
             for label, at, end in zip(present.tolist(), starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
-                sums[label] += fixed[rows[at:end]].sum(axis=0)
+                added[label] += fixed[rows[at:end]].sum(axis=0)
         state["counts"] = state["counts"] + np.bincount(labels.values, minlength=len(state["counts"]))
         return state
 
@@ -240,48 +234,6 @@ def values_of(column: pa.Array, feature: Feature) -> np.ndarray:
         return values.to_numpy().reshape(-1, feature.size)
     codes = np.frombuffer(values.buffers()[1] or b"", np.uint8)[values.offset * feature.size :][: len(values) * feature.size]
     return codes.reshape(-1, feature.size)
-
-
-def _blocks(matrix: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    for at in range(0, len(matrix), rows):
-        yield matrix[at : at + rows]
-
-
-class _Sums(NamedTuple):
-    """Of each column: the sum and that of the squares, float64; the zeros, int64; the smallest and the largest value, float32."""
-
-    total: np.ndarray
-    squares: np.ndarray
-    zeros: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-def _sums(matrix: np.ndarray, dtype: type[np.floating]) -> _Sums:
-    """Sum up float32 [N, size]; within a block of rows in `dtype`."""
-    size = matrix.shape[1]
-    sums = _Sums(
-        total=np.zeros(size),
-        squares=np.zeros(size),
-        zeros=np.zeros(size, np.int64),
-        low=np.full(size, np.inf, np.float32),
-        high=np.full(size, -np.inf, np.float32),
-    )
-    total, squares, zeros, low, high = sums
-    zero = np.empty((_ROWS, size), bool)
-    for rows in _blocks(matrix, _ROWS):  # all of it while the block is in the cache
-        total += np.add.reduce(rows, axis=0, dtype=dtype)
-        squares += np.einsum("ij,ij->j", rows, rows, dtype=dtype)
-        np.minimum(low, np.minimum.reduce(rows, axis=0), out=low)
-        np.maximum(high, np.maximum.reduce(rows, axis=0), out=high)
-        if np.equal(rows, 0, out=zero[: len(rows)]).any():
-            zeros += _count(zero[: len(rows)])
-    return sums
-
-
-def _count(mask: np.ndarray) -> np.ndarray:
-    """Count what is true in each column of up to 255 rows, uint8 [size]; a wider sum would take three times as long."""
-    return np.add.reduce(mask.view(np.uint8), axis=0, dtype=np.uint8)
 
 
 def _settled(state: State) -> State:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -46,23 +47,30 @@ def write(statistics: Statistics, out: str, names: Names) -> dict[str, Any]:
     path.mkdir(parents=True, exist_ok=True)
     for name in OUTPUTS:
         (path / name).unlink(missing_ok=True)
-    results, summary = statistics.results(), summarize(statistics)
-    counts, cooccurrence = results["labels"]["counts"], results["cooccurrence"]
-    _write_csv(path / "label_counts.csv", _label_rows(counts, names))
-    _write_csv(path / "pairs.csv", _pair_rows(cooccurrence, summary["num_records"], names))
-    _write_csv(path / "label_sets.csv", _set_rows(results["label_sets"], names))
-    _write_arrays(path / "cooccurrence.npz", cooccurrence)
-    if "label_means" in results:
-        _write_arrays(path / "label_means.npz", results["label_means"])
-    if "slices" in results:
-        _write_csv(path / "slices.csv", _slice_rows(results["slices"], names))
-        _write_arrays(path / "slices.npz", _slice_arrays(results["slices"]))
+    results = statistics.results()
+    with ThreadPoolExecutor(1) as beside:  # compressing arrays leaves the interpreter to the rest
+        packed = beside.submit(_write_packed, path, statistics, results)
+        summary = summarize(statistics)
+        _write_csv(path / "label_counts.csv", _label_rows(results["labels"]["counts"], names))
+        _write_csv(path / "pairs.csv", _pair_rows(results["cooccurrence"], summary["num_records"], names))
+        _write_csv(path / "label_sets.csv", _set_rows(results["label_sets"], names))
+        if "slices" in results:
+            _write_csv(path / "slices.csv", _slice_rows(results["slices"], names))
+        packed.result()
     if statistics.bad:
         with shards.atomic_write(path / BAD_RECORDS) as stream:
             stream.write(bad_lines(statistics.bad))
-    save(statistics, path / STATE)
     shards.write_json(path / STATS, summary)
     return summary
+
+
+def _write_packed(path: OnePath, statistics: Statistics, results: Mapping[str, Any]) -> None:
+    _write_arrays(path / "cooccurrence.npz", results["cooccurrence"])
+    if "label_means" in results:
+        _write_arrays(path / "label_means.npz", results["label_means"])
+    if "slices" in results:
+        _write_arrays(path / "slices.npz", _slice_arrays(results["slices"]))
+    save(statistics, path / STATE)
 
 
 def read(path: str) -> Statistics:

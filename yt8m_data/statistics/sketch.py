@@ -56,7 +56,7 @@ def compact(state: dict[str, Any], size: int) -> dict[str, Any]:
     if len(parts) < 2 and not state.get("_parts"):
         return {key: value for key, value in state.items() if not key.startswith("_")}
     hashes, counts, lengths, values = (np.concatenate(columns) for columns in zip(*parts, strict=True)) if parts else _part(zeros())
-    order = np.argsort(hashes, kind="stable")
+    order = np.argsort(hashes)  # equal ones are of equal keys, so their order does not matter
     ordered = hashes[order]
     first = np.flatnonzero(np.concatenate((np.ones(min(len(ordered), 1), bool), ordered[1:] != ordered[:-1])))
     totals = np.add.reduceat(counts[order], first) if len(first) else counts

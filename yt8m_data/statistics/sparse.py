@@ -48,7 +48,7 @@ def _summed(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     if len(parts) < 2:
         return parts[0] if parts else (np.zeros(0, np.int64), np.zeros(0, np.int64))
     keys, counts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     keys, counts = keys[order], counts[order]
     first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     return keys[first], np.add.reduceat(counts, first)

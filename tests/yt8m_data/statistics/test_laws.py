@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yt8m_data import sums
 from yt8m_data.errors import DataError
 from yt8m_data.statistics import Accumulator, Records, accumulators, features, ids, labels, register, sketch, slices, sparse
 from yt8m_data.statistics.accumulator import REGISTRY
@@ -56,7 +57,7 @@ def room(request):
                 (sparse, "PENDING", 2),
                 (sketch, "PENDING", 2),
                 (features, "_PENDING", 2),
-                (features, "_ROWS", 2),
+                (sums, "_ROWS", 2),
                 (slices, "_PENDING", 2),
                 (labels, "KEPT_SETS", 4),
                 (ids, "KEPT_IDS", 5),
