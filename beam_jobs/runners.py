@@ -5,8 +5,6 @@ import logging
 import os
 import pickle
 import re
-import shlex
-import sys
 import tempfile
 import threading
 import uuid
@@ -20,7 +18,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from beam_jobs import doctor, progress
+from beam_jobs import doctor, forkserver, progress
 from yt8m_data import storage
 from yt8m_data.errors import DataError
 
@@ -98,8 +96,9 @@ def run(
         path = storage.to_path(_temporary_folder(engine) or folder) / f"yt8m-result-{uuid.uuid4().hex}"
         try:
             if engine.runner == "local":
+                pipeline = _local_pipeline(engine, engine.processes(input_bytes))
                 with progress.shown(description, total) as counter:
-                    _execute(_local_pipeline(engine, engine.processes(input_bytes)), build, counter, path)
+                    _execute(pipeline, build, counter, path)
             else:
                 counter = progress.Counter(None)
                 with _quiet_threads():
@@ -150,8 +149,8 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
     options = PipelineOptions([f"--direct_num_workers={processes}", "--no_save_main_session", *engine.options])
     if processes == 1:
         return beam.Pipeline(runner=FnApiRunner(), options=options)
-    command = f"{shlex.quote(sys.executable)} -m beam_jobs.worker"
-    return beam.Pipeline(runner=FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)), options=options)
+    workers = SubprocessSDKEnvironment.from_command_string(forkserver.command())
+    return beam.Pipeline(runner=FnApiRunner(workers), options=options)
 
 
 def _service_pipeline(engine: Engine) -> beam.Pipeline:
