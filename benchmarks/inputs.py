@@ -11,7 +11,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,7 +51,7 @@ def expand_or_none(pattern: Path) -> bool:
 
 def measure(files: list[str], seconds: float) -> None:
     data = layout(files, CLASSES)
-    contenders: dict[str, Callable[[], tf.data.Dataset]] = {
+    contenders: dict[str, Callable[[], Iterable[dict]]] = {
         "ours": lambda: evaluation_batches(files, data, BATCH[data.kind]),
         "usual": lambda: (usual_videos if data.kind == "video" else usual_frames)(files, data),
     }
@@ -76,7 +76,7 @@ def measure(files: list[str], seconds: float) -> None:
         print(f"{name:32}{count / median:10,.0f}{1e6 * work / count:14.1f}{ratio:7.2f}x{work_ratio:7.2f}x", flush=True)
 
 
-def drain(batches: tf.data.Dataset) -> int:
+def drain(batches: Iterable[dict]) -> int:
     return sum(int(batch["id"].shape[0]) for batch in batches)
 
 

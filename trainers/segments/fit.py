@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 
 from trainers import run
+from trainers.batch import Batch
 from trainers.fit import checkpoint_of, steps
 from trainers.optimizer import adam, averaged_weights
-from trainers.parse import Batch
 from trainers.recorder import Recorder
 from trainers.segments.evaluate import score
 from trainers.segments.model import Assembly, assemble, losses
