@@ -1,4 +1,4 @@
-"""Shards of the 2019 records as tf.data batches: whole videos, and their rated segments, many at a time."""
+"""Shards of the 2019 records as batches of tensors: whole videos, and their rated segments, many at a time."""
 
 from collections.abc import Iterator, Sequence
 
