@@ -54,7 +54,7 @@ def fit(
       chief.
 
     Raises:
-      DataError: a wrong recipe, folder or data set, or a loss that is not finite.
+      DataError: a wrong recipe, folder or data set, a checkpoint that cannot be read, or a loss that is not finite.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit
     replicas = Replicas(strategy)
@@ -84,7 +84,7 @@ def fit(
     if replicas.chief and not begun:
         run.begin(folder, settings, train_set)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
-    manager.restore_or_initialize()
+    restore(manager)
     first_step = int(optimizer.iterations.numpy())
 
     def evaluate() -> dict[str, Any]:
@@ -136,6 +136,19 @@ def checkpoint_of(assembly: Any, optimizer: keras.optimizers.Optimizer) -> tf.tr
     """
     optimizer.build(assembly.trainee.trainable_variables)
     return tf.train.Checkpoint(weights={str(place): variable for place, variable in enumerate(assembly.variables)}, optimizer=optimizer)
+
+
+def restore(manager: tf.train.CheckpointManager) -> None:
+    """Take up the last checkpoint, if there is one.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    try:
+        manager.restore_or_initialize()
+    except (tf.errors.OpError, ValueError, IndexError) as error:  # what TensorFlow's reader raises
+        reason, mend = str(error).split("\n")[0], f"put a copy in its place, or delete {manager.directory} to train from the beginning"
+        raise DataError(f"the checkpoint {manager.latest_checkpoint} cannot be read ({reason}): {mend}") from None
 
 
 def train_step(
