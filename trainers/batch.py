@@ -65,6 +65,6 @@ def tensors(batch: Batch) -> Batch:
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
-    if array.nbytes < _LARGE or array.ctypes.data % ALIGNMENT or array.dtype == object:
+    if array.nbytes < _LARGE or array.ctypes.data % ALIGNMENT or not array.flags.c_contiguous or array.dtype == object:
         return tf.constant(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -75,7 +75,9 @@ class Shuffle:
 
     def _put(self, places: Rows, videos: Videos) -> None:
         for name, column in videos.columns.items():
-            held = self._columns.setdefault(name, np.empty((self._size, *column.shape[1:]), column.dtype))
+            if name not in self._columns:
+                self._columns[name] = np.empty((self._size, *column.shape[1:]), column.dtype)
+            held = self._columns[name]
             if name in FILL:
                 held = self._columns[name] = widened(name, held, column.shape[1])
                 column = widened(name, column, held.shape[1])

@@ -1,6 +1,7 @@
 import gzip
 import tracemalloc
 from itertools import chain, islice
+from pathlib import Path
 
 import numpy as np
 import planted
@@ -148,6 +149,21 @@ def test_a_gzipped_shard_that_is_cut_is_told(tmp_path):
     (tmp_path / "cut").write_bytes(gzip.compress((tmp_path / "whole").read_bytes())[:-100])
     with pytest.raises(DataError, match=r"cut cannot be read to its end .the gzip stream ends before its time"):
         list(evaluation_batches([str(tmp_path / "cut"), str(tmp_path / "whole")], SCHEMA))
+
+
+def test_no_shard_behind_a_bad_one_is_read_to_the_end(tmp_path, monkeypatch):
+    """The bytes that are lost are those of the bad shard."""
+    paths = [str(tmp_path / name) for name in "abcd"]
+    for path in paths:
+        planted.write(Path(path), planted.make(30, 0))
+    size = len(Path(paths[0]).read_bytes())
+    Path(paths[0]).write_bytes(bytes(40) + Path(paths[0]).read_bytes()[40:])
+    monkeypatch.setattr(videos, "_BLOCK_BYTES", size // 2)
+    opened, genuine = [], videos.storage.open_read
+    monkeypatch.setattr(videos.storage, "open_read", lambda path: opened.append(path) or genuine(path))
+    with pytest.raises(DataError, match=rf"a: record 0 at byte 0: .*; {size} bytes from here to the end of the file are lost"):
+        list(evaluation_batches(paths, SCHEMA))
+    assert set(opened) == {paths[0]}
 
 
 def test_a_shard_that_is_gone_is_told(tmp_path):
