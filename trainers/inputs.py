@@ -75,7 +75,7 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless full batches, of which the n-th depends on the files, the seed and n alone.
 
-    Each epoch holds every record once: its files in an order of their own, read 16 at a time, and the records shuffled in a buffer. A
+    Each epoch holds every record once: its files in an order of their own, read 8 at a time, and the records shuffled in a buffer. A
     batch may reach over the end of an epoch. Of a video each epoch draws other frames, where frames are drawn.
 
     Args:
