@@ -75,7 +75,7 @@ def command() -> str:
         if _server is not None:
             _server.end()
         _server = _Server()
-    return f"exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(_CLIENT))} {shlex.quote(_server.path)}"
+    return shlex.join(["exec", sys.executable, "-I", "-S", str(_CLIENT), _server.path, json.dumps(sys.path)])
 
 
 def _may_fork() -> bool:
@@ -124,6 +124,7 @@ def _work_and_exit(connection: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(asked["environment"])
         os.chdir(asked["folder"])
+        sys.path[:] = asked["path"]
         threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         from apache_beam.runners.worker import sdk_worker_main
 

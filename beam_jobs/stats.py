@@ -15,10 +15,10 @@ from beam_jobs import runners
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, READING, MergeStatistics, ReadShard, Spread
-from yt8m_data import codec, shards
+from yt8m_data import codec, shards, sums
 from yt8m_data.errors import BadRecord, DataError
+from yt8m_data.schema import PROVENANCE
 from yt8m_data.statistics import Reading, Statistics, accumulators, folder
-from yt8m_data.sums import Sums
 from yt8m_data.tfrecord import RecordBlock
 
 
@@ -119,19 +119,37 @@ class CountShard(ReadShard):
     def start_bundle(self) -> None:
         """Start with nothing."""
         self.statistics = copy.deepcopy(self.nothing)
+        self.sums: dict[str, sums.Sums] = {}
 
     def decode(self, block: RecordBlock) -> codec.Decoded:
-        """Decode a block, without columns of features where their sums will do."""
-        return codec.decode(block, self.schema, self.augmentable, summed=self.nothing.takes_sums and self.sample == 1)
+        """Decode a block; where their sums will do, video-level features are summed up where they lie, and not copied to columns."""
+        if self.schema.kind == "video" and self.nothing.takes_sums and self.sample == 1:
+            located = codec.locate(block, self.schema, PROVENANCE if self.augmentable else codec.NOTHING)
+            if not located.bad and (found := _summed(located)) is not None:
+                self.sums = found
+                return codec.Decoded(located.batch, located.indices, [])
+        self.sums = {}
+        return super().decode(block)
 
-    def give(self, batch: pa.RecordBatch, sums: Mapping[str, Sums]) -> Iterable[Any]:
+    def give(self, batch: pa.RecordBatch) -> Iterable[Any]:
         """Count the records of a batch."""
-        self.statistics.add(batch if self.sample == 1 else _sampled(batch, self.sample), sums)
+        self.statistics.add(batch if self.sample == 1 else _sampled(batch, self.sample), self.sums)
         return []
 
     def finish_bundle(self) -> Iterator[Any]:
         """Give what was counted."""
         yield GlobalWindows.windowed_value(self.statistics)
+
+
+def _summed(located: codec.Located) -> dict[str, sums.Sums] | None:
+    """The sums of video-level features of one record or more; None where a value is not finite."""
+    found = {}
+    for name, (source, places) in located.vectors.items():
+        of_feature = sums.of_places(source, places)
+        if of_feature is None:
+            return None
+        found[name] = of_feature
+    return found
 
 
 def _optional(source: Input, request: Request) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -15,7 +15,6 @@ from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
 from yt8m_data.statistics import Accumulator, Reading, Statistics
-from yt8m_data.sums import Sums
 
 BAD, READING = "bad", "reading"
 
@@ -83,7 +82,7 @@ class ReadShard(beam.DoFn):
             self.counter.add(batch.num_rows)
             if self.augmentable:
                 batch = batch.append_column(ORDER, pa.array(number << 32 | decoded.indices))
-            yield from self.give(batch, decoded.sums)
+            yield from self.give(batch)
         whole = storage.size(path)
         reading = Reading(1, whole, bytes_read if self.heads else whole, "headers" if self.heads else "whole", num_records=num_records)
         yield beam.pvalue.TaggedOutput(READING, reading)
@@ -92,7 +91,7 @@ class ReadShard(beam.DoFn):
         """Decode a block."""
         return codec.decode(block, self.schema, self.augmentable)
 
-    def give(self, batch: pa.RecordBatch, _sums: Mapping[str, Sums]) -> Iterable[Any]:
+    def give(self, batch: pa.RecordBatch) -> Iterable[Any]:
         """Give on what was decoded."""
         return [batch]
 

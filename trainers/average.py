@@ -1,6 +1,7 @@
 """Average the weights of a run's last checkpoints into one model (Tang et al. 2018, section 3.3: the plain mean)."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from trainers import run
 from trainers.fit import checkpoint_of
-from trainers.inputs import each, training_batches
+from trainers.inputs import training_batches
 from trainers.model import Assembly, assemble
 from trainers.optimizer import adam, averaged_weights
 from trainers.recipe import Recipe
@@ -120,7 +121,7 @@ def _renew_batch_norm(model: keras.Model, recipe: Recipe, train_set: run.TrainSe
     )
 
     def statistics() -> Iterator[list[np.ndarray]]:
-        for batch in each(batches.take(num_batches)):
+        for batch in islice(batches, num_batches):
             look(batch["features"])
             yield [variable.numpy() for norm in norms for variable in norm.non_trainable_variables]
 

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from trainers.inputs import each, layout, training_batches
+from trainers.inputs import layout, training_batches
 from trainers.recipe import Frames
 from yt8m_data.heads import LocalFile, scan
 from yt8m_data.shards import expand
@@ -41,7 +41,7 @@ def bench_input(data: Sequence[str], batch_size: int = 256, frames: int | None =
     for path in files:
         _drop(path)
     begun = time.perf_counter()
-    batches = each(training_batches(files, found, _ENDLESS, batch_size, seed=0, frames=drawn))
+    batches = training_batches(files, found, _ENDLESS, batch_size, seed=0, frames=drawn)
     next(batches)
     waited = time.perf_counter() - begun
     records = _rate((len(batch["id"]) for batch in batches), seconds)

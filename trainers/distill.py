@@ -3,9 +3,13 @@
 The loss is weight L(p, teacher) + (1 - weight) L(p, labels); see `trainers.model.Assembly.losses`.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import tensorflow as tf
 
+from trainers.batch import Batch
+from trainers.order import ahead
 from trainers.prediction_file import Classes, Predictions
 from trainers.recipe import DataSchema, Distill
 from trainers.run import TrainSet
@@ -33,17 +37,14 @@ def teacher(distill: Distill, data: DataSchema, train_set: TrainSet) -> Predicti
     return found
 
 
-def join(batches: tf.data.Dataset, teacher: Predictions) -> tf.data.Dataset:
+def join(batches: Iterable[Batch], teacher: Predictions) -> Iterator[Batch]:
     """Batches with `teacher`, [B, C] float32 within 0 and 1: the scores of their videos, looked up by id for a batch at once.
 
-    A video without scores ends the iteration with a DataError, by way of `trainers.inputs.each`.
+    A video without scores ends the iteration with a DataError.
     """
 
-    def scores(ids: np.ndarray) -> np.ndarray:
-        return np.clip(teacher.scores(ids), 0, 1)  # an ensemble's may lie a little outside
+    def add(batch: Batch) -> Batch:
+        scores = np.clip(teacher.scores(batch["id"].numpy()), 0, 1)  # an ensemble's may lie a little outside
+        return {**batch, "teacher": tf.constant(scores, tf.float32)}
 
-    def add(batch: dict) -> dict:
-        found = tf.numpy_function(scores, [batch["id"]], tf.float32, stateful=False)
-        return {**batch, "teacher": tf.ensure_shape(found, [None, teacher.classes.num_classes])}
-
-    return batches.map(add).prefetch(tf.data.AUTOTUNE)
+    return ahead(map(add, batches))

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainers.batch import Batch
 from trainers.frames import ALL
-from trainers.inputs import EVALUATION_BATCH, Batch, each, evaluation_batches, layout, layout_for, unlabelled
+from trainers.inputs import EVALUATION_BATCH, evaluation_batches, layout, layout_for, unlabelled
 from trainers.prediction_file import Classes, Predictions, is_predictions
 from trainers.recipe import DataSchema, Frames
 from trainers.run import Run, load_run, scorer
@@ -93,9 +94,7 @@ class Ensemble(NamedTuple):
         draws = [_draw(member, data, repeat) for member in self.members]
         distinct = list(dict.fromkeys(draws))
         size = max(_SMALLEST_BATCH, EVALUATION_BATCH[data.kind] // len(distinct))  # as much in memory as for one stream
-        streams = [
-            _grouped(each(evaluation_batches(files, data, size, *draw[:2], keep_all, draw.repeat)), draw.repeat) for draw in distinct
-        ]
+        streams = [_grouped(evaluation_batches(files, data, size, *draw[:2], keep_all, draw.repeat), draw.repeat) for draw in distinct]
         scorers = [scorer(member.model) if isinstance(member, Run) else None for member in self.members]
         for groups in zip(*streams, strict=True):
             given, ids = dict(zip(distinct, groups, strict=True)), groups[0][0]["id"].numpy()

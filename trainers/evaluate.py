@@ -10,7 +10,7 @@ import numpy as np
 
 from trainers.ensemble import Ensemble, Scored, load
 from trainers.frames import ALL
-from trainers.inputs import each, evaluation_batches, unlabelled
+from trainers.inputs import evaluation_batches, unlabelled
 from trainers.metrics import Metrics
 from trainers.noise import read_label_counts
 from trainers.recipe import DataSchema, Frames
@@ -73,7 +73,7 @@ def score(
       train_counts: [C], sorts the classes into frequency buckets.
       frames, seed: which frames of a video are taken, where records are frame-level.
     """
-    batches = predictions(model, each(evaluation_batches(files, data, frames=frames, seed=seed)))
+    batches = predictions(model, evaluation_batches(files, data, frames=frames, seed=seed))
     return scored(batches, files, data).result(train_counts)
 
 

@@ -120,9 +120,8 @@ class Served(tf.Module):
             return {"scores": scores([features] * len(members))}
 
         def on_records(records: tf.Tensor) -> dict[str, tf.Tensor]:
-            zeros = tf.zeros(tf.shape(records), tf.int64)
             draws = [_draw(run, data) for run in scorer.runs]
-            parsed = {draw: parser(data, *draw)(records, zeros) for draw in dict.fromkeys(draws)}
+            parsed = {draw: parser(data, *draw)(records) for draw in dict.fromkeys(draws)}
             return {"id": parsed[draws[0]]["id"], "scores": scores([parsed[draw]["features"] for draw in draws])}
 
         self.on_features = tf.function(on_features).get_concrete_function(**_feature_specs(data))

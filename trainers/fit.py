@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import distill, run
+from trainers.batch import Batch
 from trainers.evaluate import score
-from trainers.inputs import Batch, count_labels, each, layout, layout_for, training_batches
+from trainers.inputs import count_labels, layout, layout_for, specs, training_batches
 from trainers.model import Assembly, assemble, multi_hot
 from trainers.optimizer import adam, averaged_weights
 from trainers.recipe import Training, load
@@ -53,7 +54,7 @@ def fit(
       chief.
 
     Raises:
-      DataError: a wrong recipe, folder or data set, or a loss that is not finite.
+      DataError: a wrong recipe, folder or data set, a checkpoint that cannot be read, or a loss that is not finite.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit
     replicas = Replicas(strategy)
@@ -83,7 +84,7 @@ def fit(
     if replicas.chief and not begun:
         run.begin(folder, settings, train_set)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
-    manager.restore_or_initialize()
+    restore(manager)
     first_step = int(optimizer.iterations.numpy())
 
     def evaluate() -> dict[str, Any]:
@@ -95,17 +96,22 @@ def fit(
             with averaged_weights(optimizer, assembly.trainee):
                 run.keep_best(folder, assembly.model, metrics)
 
-    def batches(parts: range, of: int) -> tf.data.Dataset:
+    def batches(parts: range, of: int) -> Iterator[Batch]:
         order = training.batch_size, training.seed, training.shuffle_buffer, first_step
         found = training_batches(files, data, train_set.num_records, *order, settings.frames, parts=parts, num_parts=of)
         found = distill.join(found, teacher) if teacher else found
-        return found.map(lambda batch: {key: value for key, value in batch.items() if key != "id"})  # strings, which XLA has not
+        return ({key: value for key, value in batch.items() if key != "id"} for batch in found)  # strings, which XLA has not
+
+    shapes = specs(data, settings.frames, training.batch_size // replicas.count)
+    del shapes["id"]
+    if teacher:
+        shapes["teacher"] = tf.TensorSpec([training.batch_size // replicas.count, data.num_classes], tf.float32)
 
     step_on = replicas.step(train_step(assembly, optimizer, data.num_classes, training.jit))
     recorder = Recorder(folder, training, first_step, total_steps, manager, evaluate, keep, deadline) if replicas.chief else None
     with recorder or nullcontext():
         if not replicas.any(recorder is not None and recorder.begin()):
-            for step, loss in steps(replicas.batches(batches), step_on, first_step, total_steps, training):
+            for step, loss in steps(replicas.batches(batches, shapes), step_on, first_step, total_steps, training):
                 if replicas.any(recorder is not None and recorder.after(step, loss)):
                     break
         if recorder is None:
@@ -130,6 +136,19 @@ def checkpoint_of(assembly: Any, optimizer: keras.optimizers.Optimizer) -> tf.tr
     """
     optimizer.build(assembly.trainee.trainable_variables)
     return tf.train.Checkpoint(weights={str(place): variable for place, variable in enumerate(assembly.variables)}, optimizer=optimizer)
+
+
+def restore(manager: tf.train.CheckpointManager) -> None:
+    """Take up the last checkpoint, if there is one.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    try:
+        manager.restore_or_initialize()
+    except (tf.errors.OpError, ValueError, IndexError) as error:  # what TensorFlow's reader raises
+        reason, mend = str(error).split("\n")[0], f"put a copy in its place, or delete {manager.directory} to train from the beginning"
+        raise DataError(f"the checkpoint {manager.latest_checkpoint} cannot be read ({reason}): {mend}") from None
 
 
 def train_step(
@@ -158,7 +177,7 @@ def steps(
       DataError: the loss is not finite.
     """
     losses = []
-    for step, batch in zip(range(first_step + 1, total_steps + 1), each(batches), strict=False):
+    for step, batch in zip(range(first_step + 1, total_steps + 1), batches, strict=False):
         losses.append(step_on(batch))
         stops = (LOG_EVERY, training.checkpoint_every, training.eval_every or LOG_EVERY)
         if step == total_steps or any(step % every == 0 for every in stops):

@@ -84,7 +84,7 @@ class Training(_Section):
     warmup_steps: int = Field(0, ge=0)  # over which the rate rises in a line
     clipnorm: float | None = Field(None, gt=0)  # of each variable's gradient, never of them all
     ema: float | None = Field(None, gt=0, lt=1)  # momentum of the average of the weights that is evaluated and saved
-    shuffle_buffer: int | None = Field(None, gt=0)  # records, as serialized bytes; null is 32,768 of video level, 1,024 of frame level
+    shuffle_buffer: int | None = Field(None, gt=0)  # videos; null is 32,768 of video level, 1,024 of frame level
     checkpoint_every: int = Field(500, gt=0)  # steps
     keep_checkpoints: int = Field(2, gt=0)  # the last ones; `average` takes the mean of their weights
     eval_every: int | None = Field(None, gt=0)  # steps; null evaluates at the end only

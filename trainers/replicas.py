@@ -1,12 +1,13 @@
 """One model trained by several replicas, each on its part of every batch: the GPUs of a machine, or the processes of several."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import tensorflow as tf
 
-from trainers.inputs import Batch
+from trainers.batch import Batch
 from yt8m_data.errors import DataError
 
 STRATEGIES = ("one", "mirrored", "multi_worker")
@@ -50,11 +51,12 @@ class Replicas:
             stack.enter_context(tf.variable_creator_scope(_averaged))
         return stack
 
-    def batches(self, of: Callable[[range, int], tf.data.Dataset]) -> Iterable[Any]:
+    def batches(self, of: Callable[[range, int], Iterator[Batch]], specs: dict[str, Any]) -> Iterable[Any]:
         """Each batch, divided among the replicas.
 
         Args:
           of: given which of how many parts of each batch this process's replicas take, those parts, one after the other.
+          specs: the shapes and types of such a part.
         """
         if self.count == 1:
             return of(range(1), 1)
@@ -62,9 +64,10 @@ class Replicas:
         def own(context: tf.distribute.InputContext) -> tf.data.Dataset:
             here = context.num_replicas_in_sync // context.num_input_pipelines
             first = context.input_pipeline_id * here
-            return of(range(first, first + here), context.num_replicas_in_sync)
+            parts = range(first, first + here)
+            return tf.data.Dataset.from_generator(lambda: of(parts, context.num_replicas_in_sync), output_signature=specs)
 
-        return self._strategy.distribute_datasets_from_function(own)
+        return _told(self._strategy.distribute_datasets_from_function(own))
 
     def step(self, step: Callable[[Batch], tf.Tensor]) -> Callable[[Any], tf.Tensor]:
         """The same step on all replicas, which gives the mean of what they give."""
@@ -83,6 +86,16 @@ class Replicas:
             return flag
         each = self._strategy.run(lambda: tf.constant(float(flag)))
         return bool(self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) > 0)
+
+
+def _told(batches: Iterable[Any]) -> Iterator[Any]:
+    """Iterate, with a DataError that Python code raised on the way as it was; TensorFlow wraps it up."""
+    try:
+        yield from batches
+    except tf.errors.InvalidArgumentError as error:
+        if raised := re.search(r"DataError: (.*)", error.message):
+            raise DataError(raised[1]) from None
+        raise
 
 
 def _averaged(make: Callable[..., tf.Variable], **options: Any) -> tf.Variable:

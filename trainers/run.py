@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import components, noise, normalize  # noqa: F401 (Keras loads a saved model by the registered classes)
-from trainers.inputs import Batch
+from trainers.batch import Batch
 from trainers.recipe import Recipe, load
 from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, read_json, write_json

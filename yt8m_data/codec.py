@@ -5,10 +5,9 @@ use lays it out (unpacked floats, split runs, unknown fields) is legal: the prot
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,67 +20,109 @@ from yt8m_data.errors import BadRecord
 from yt8m_data.heads import HeadBlock
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
-from yt8m_data.sums import Sums, piece_rows
-from yt8m_data.sums import of_pieces as sums_of_pieces
 from yt8m_data.tfrecord import RecordBlock
 
-__all__ = ["Decoded", "decode", "decode_heads", "encode"]
+__all__ = ["Decoded", "Located", "decode", "decode_heads", "encode", "locate"]
+
+NOTHING = pa.schema([])
 
 
 class Decoded(NamedTuple):
-    """The records of a block as columns: `batch`, their positions in the file (`indices` int64 [N]), and what was left out.
-
-    `sums` are those of the features that have no column.
-    """
+    """The records of a block as columns: `batch`, their positions in the file (`indices` int64 [N]), and what was left out."""
 
     batch: pa.RecordBatch
     indices: np.ndarray
     bad: list[BadRecord]
-    sums: Mapping[str, Sums] = MappingProxyType({})
 
 
-def decode(block: RecordBlock, schema: Schema, provenance: bool = False, summed: bool = False) -> Decoded:
+class Located(NamedTuple):
+    """The records of a block with their features left where they lie, in the block's memory: copy them before the next block is read.
+
+    Attributes:
+      batch: the other columns of `schema.arrow`, and those asked for behind them.
+      vectors: of video-level records, for each feature a view of the bytes at every place, uint8 [M, 4 size], and the places of the N
+        vectors in it, int64 [N].
+      frames: of frame-level records, for each feature N views, uint8 [frames, size].
+      indices, bad: as in `Decoded`.
+    """
+
+    batch: pa.RecordBatch
+    vectors: dict[str, tuple[np.ndarray, np.ndarray]]
+    frames: dict[str, list[np.ndarray]]
+    indices: np.ndarray
+    bad: list[BadRecord]
+
+
+def decode(block: RecordBlock, schema: Schema, provenance: bool = False) -> Decoded:
     """Decode a block to the columns of `schema.arrow`, with those of `PROVENANCE` behind them if asked for.
 
     A record without labels has an empty list. One that does not parse, lacks its id or a feature, has a feature of another size, a value
     that is not finite, or a label outside 0..num_classes-1 is left out and reported in `bad`, behind those of the block itself. So are one
     whose segment lists do not run parallel, and, where OTHER is among the schema's extras, one with a feature list that has no column: with
     OTHER nothing that a record says is lost. The batch shares no memory with the block.
-
-    With `summed`, video-level features are summed up over the records where they are, and not copied to columns, unless a record is bad.
     """
+    beside = PROVENANCE if provenance else NOTHING
+    found, refused = _read(block, schema, beside)
+    columns = _columns(found, schema, beside, refused, _vectors if schema.kind == "video" else _frames)
+    batch, good = _sound(columns, pa.schema([*schema.arrow, *beside]), refused)
+    return Decoded(batch, block.indices[good], block.bad + refused.bad)
+
+
+def locate(block: RecordBlock, schema: Schema, beside: pa.Schema = NOTHING) -> Located:
+    """Decode a block but for its features, which are looked up and left where they lie.
+
+    What is bad is as in `decode`, but for values that are not finite and frame-level records without a frame, which may pass.
+
+    Args:
+      beside: columns of PROVENANCE that are wanted.
+    """
+    found, refused = _read(block, schema, beside)
+    columns = _columns(found, schema, beside, refused, _check_vectors if schema.kind == "video" else _check_frames)
+    batch, good = _sound(columns, pa.schema([*(field for field in schema.arrow if columns[field.name] is not None), *beside]), refused)
+    vectors, frames = {}, {}
+    for feature in schema.features:
+        if schema.kind == "video":
+            starts = found.context[feature.name.encode()].starts
+            vectors[feature.name] = wire.windows(found.data, 4 * feature.size), starts[good]
+        else:
+            frames[feature.name] = [found.frames[feature.name][row] for row in good.tolist()]
+    return Located(batch, vectors, frames, block.indices[good], block.bad + refused.bad)
+
+
+def _read(block: RecordBlock, schema: Schema, beside: pa.Schema) -> tuple["_Found", "_Refused"]:
+    """Find the values of a block's records, and the records in which they cannot be found."""
     refused = _Refused(block)
-    found = _locate(block.data, block.starts, block.ends, schema, provenance)
+    found = _locate(block.data, block.starts, block.ends, schema, beside)
     if (unusual := found.unusual()).any():
         data, starts, ends = _rewrite(block, schema, unusual, refused)
-        found = _locate(data, starts, ends, schema, provenance)
+        found = _locate(data, starts, ends, schema, beside)
         refused.add(found.odd, "parse", "one of its keys has several byte strings where one is wanted")
+    return found, refused
 
-    target = schema.arrow
-    columns = [_ids(found, schema, refused), _labels(found, schema, target.field("labels").type, refused)]
-    sums = _summed(found, schema) if summed and not refused.rows.any() else {}
-    if sums:
-        target = replace(schema, features=()).arrow
-    for feature in schema.features if not sums else ():
-        columns.append((_vectors if schema.kind == "video" else _frames)(found, feature, target.field(feature.name).type, refused))
-    columns += _segments(found, schema, refused)
+
+def _columns(
+    found: "_Found", schema: Schema, beside: pa.Schema, refused: "_Refused", of_feature: Callable[["_Found", Feature, "_Refused"], Any]
+) -> dict[str, Any]:
+    """The columns of `schema.arrow` and `beside`, in the order in which records are refused; those of features by `of_feature`."""
+    columns = {"id": _ids(found, schema, refused), "labels": _labels(found, schema, refused)}
+    columns |= {feature.name: of_feature(found, feature, refused) for feature in schema.features}
+    columns |= _segments(found, schema, refused)
     _check_others(found, schema, refused)
     if OTHER in schema.extras:
-        columns.append(_others(found))
-    if provenance:
-        columns += [_provenance(found, column, refused) for column in PROVENANCE]
-        counts, weights = (column.value_lengths() for column in (columns[1], columns[-1]))
+        columns[OTHER] = _others(found)
+    columns |= {column.name: _provenance(found, column, refused) for column in beside}
+    if LABEL_WEIGHTS in columns:
+        counts, weights = (columns[name].value_lengths() for name in ("labels", LABEL_WEIGHTS))
         unlike = pc.fill_null(pc.not_equal(counts, weights), False).to_numpy(zero_copy_only=False)
         refused.add(unlike, "label", f"{LABEL_WEIGHTS!r} has another number of values than {schema.labels_key!r}")
-        target = pa.schema([*target, *PROVENANCE])
+    return columns
 
-    if sums and refused.rows.any():
-        return decode(block, schema, provenance)
-    batch = pa.RecordBatch.from_arrays(columns, schema=target)
+
+def _sound(columns: dict[str, pa.Array], target: pa.Schema, refused: "_Refused") -> tuple[pa.RecordBatch, np.ndarray]:
+    """The columns as a batch of those records that are not refused, and their rows, int64."""
+    batch = pa.RecordBatch.from_arrays([columns[field.name] for field in target], schema=target)
     good = np.flatnonzero(~refused.rows)
-    if len(good) < len(block):
-        batch = batch.take(pa.array(good))
-    return Decoded(batch, block.indices[good], block.bad + refused.bad, sums)
+    return (batch if len(good) == len(batch) else batch.take(pa.array(good))), good
 
 
 def decode_heads(block: HeadBlock, schema: Schema, provenance: bool = False) -> Decoded:
@@ -167,11 +208,11 @@ class _Found:
         return unusual
 
 
-def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Schema, provenance: bool) -> _Found:
+def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Schema, beside: pa.Schema) -> _Found:
     odd = np.zeros(len(starts), bool)
     first, first_end, second, second_end = wire.message_parts(data, starts, ends, odd)
     found = _Found(data, {}, odd)
-    found.context = wire.features(data, first, first_end, _keys(schema, provenance), odd, found.others)
+    found.context = wire.features(data, first, first_end, _keys(schema, beside), odd, found.others)
     if schema.kind == "frame":
         names = [feature.name.encode() for feature in schema.features]
         lists = wire.feature_lists(data, second, second_end, names, odd, found.other_lists)
@@ -181,7 +222,7 @@ def _locate(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, schema: Sche
     return found
 
 
-def _keys(schema: Schema, provenance: bool) -> tuple[wire.Key, ...]:
+def _keys(schema: Schema, beside: pa.Schema) -> tuple[wire.Key, ...]:
     """The keys of a record's context."""
     keys = [wire.Key(schema.id_key.encode(), wire.BYTES), wire.Key(schema.labels_key.encode(), wire.INT64)]
     if schema.kind == "video":
@@ -189,10 +230,9 @@ def _keys(schema: Schema, provenance: bool) -> tuple[wire.Key, ...]:
     for column in SEGMENTS:
         if column.name in schema.extras:
             keys.append(wire.Key(column.name.encode(), _kind(column)))
-    if provenance:
-        for column in PROVENANCE:
-            kind = (wire.BYTES,) if pa.types.is_binary(column.type) else (wire.FLOAT, 4) if column.type == pa.float32() else (wire.FLOAT,)
-            keys.append(wire.Key(column.name.encode(), *kind))
+    for column in beside:
+        kind = (wire.BYTES,) if pa.types.is_binary(column.type) else (wire.FLOAT, 4) if column.type == pa.float32() else (wire.FLOAT,)
+        keys.append(wire.Key(column.name.encode(), *kind))
     return tuple(keys)
 
 
@@ -238,11 +278,11 @@ def _ids(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
     return _binary(found.data, values, absent)
 
 
-def _labels(found: _Found, schema: Schema, column: pa.DataType, refused: _Refused) -> pa.Array:
+def _labels(found: _Found, schema: Schema, refused: _Refused) -> pa.Array:
     """The label lists, list<int32>; empty where a record has none."""
     values, counts = _integers(found, schema.labels_key, refused)
     _check_labels(values, counts, "label", schema, refused)
-    return pa.ListArray.from_arrays(_offsets(counts), values.astype(np.int32), type=column)
+    return pa.ListArray.from_arrays(_offsets(counts), values.astype(np.int32), type=schema.arrow.field("labels").type)
 
 
 def _integers(found: _Found, key: str, refused: _Refused) -> tuple[np.ndarray, np.ndarray]:
@@ -262,12 +302,14 @@ def _check_labels(values: np.ndarray, counts: np.ndarray, name: str, schema: Sch
     for place in outside.tolist():
         row = int(np.searchsorted(np.cumsum(counts), place, side="right"))
         reason = f"{name} {values[place]} is outside 0..{schema.num_classes - 1}; --num-classes gives the true number of classes"
+        if values[place] < 0:
+            reason = f"{name} {values[place]} is below 0, where class numbers begin"
         refused.add_row(row, "label", reason)
 
 
-def _segments(found: _Found, schema: Schema, refused: _Refused) -> list[pa.Array]:
+def _segments(found: _Found, schema: Schema, refused: _Refused) -> dict[str, pa.Array]:
     """The columns of SEGMENTS among the extras, null where a record has none; all lists of a record must have as many values."""
-    columns: list[pa.Array] = []
+    columns: dict[str, pa.Array] = {}
     length_of_first = None
     for column in SEGMENTS:
         if column.name not in schema.extras:
@@ -281,7 +323,7 @@ def _segments(found: _Found, schema: Schema, refused: _Refused) -> list[pa.Array
         length_of_first = counts if length_of_first is None else length_of_first
         refused.add(counts != length_of_first, "size", f"{column.name!r} has not as many values as the segment lists before it")
         absent = found.context[column.name.encode()].kind == 0
-        columns.append(pa.ListArray.from_arrays(_offsets(counts), values, type=column.type, mask=pa.array(absent)))
+        columns[column.name] = pa.ListArray.from_arrays(_offsets(counts), values, type=column.type, mask=pa.array(absent))
     return columns
 
 
@@ -334,13 +376,18 @@ def _entries(found: _Found, spans: list[wire.Spans], plain: bool = True) -> Iter
             yield row, found.data[start:end].tobytes()
 
 
-def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:
-    """A video-level feature, fixed_size_list<float32>."""
+def _check_vectors(found: _Found, feature: Feature, refused: _Refused) -> None:
+    """Refuse records without a vector of the feature's size."""
     values = found.context[feature.name.encode()]
-    wrong = (values.kind != wire.FLOAT) | (values.lengths != 4 * feature.size)
-    for row in np.flatnonzero(wrong).tolist():
+    for row in np.flatnonzero((values.kind != wire.FLOAT) | (values.lengths != 4 * feature.size)).tolist():
         has = f"{values.lengths[row] // 4} values" if values.kind[row] == wire.FLOAT else "no float values"
         refused.add_row(row, "size", f"{feature.name!r} has {has}, not {feature.size}")
+
+
+def _vectors(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
+    """A video-level feature, fixed_size_list<float32>."""
+    _check_vectors(found, feature, refused)
+    wrong, values = refused.rows, found.context[feature.name.encode()]
     if wrong.all():
         vectors = np.zeros((len(wrong), feature.size), np.float32)
     else:
@@ -351,44 +398,29 @@ def _vectors(found: _Found, feature: Feature, column: pa.DataType, refused: _Ref
         if not np.isfinite(vectors.sum(axis=0)).all():  # by columns, which is faster; large values may only have a sum that is too large
             infinite[:] = ~np.isfinite(vectors).all(axis=1)
     refused.add(infinite, "not finite", f"{feature.name!r} has a value that is not finite")
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=column)
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), feature.size)
 
 
-def _summed(found: _Found, schema: Schema) -> dict[str, Sums]:
-    """The sums of the video-level features, where all records have finite ones of the right size; else none."""
-    summed = {}
-    for feature in schema.features if len(found.odd) else ():
-        values = found.context.get(feature.name.encode())
-        if values is None or ((values.kind != wire.FLOAT) | (values.lengths != 4 * feature.size)).any():
-            return {}
-        pieces = functools.partial(_pieces, found.data, values.starts, feature.size)
-        if (of_feature := sums_of_pieces(pieces, feature.size)) is None:
-            return {}
-        summed[feature.name] = of_feature
-    return summed
-
-
-def _pieces(data: np.ndarray, starts: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    rows = piece_rows(size)
-    for at in range(0, len(starts), rows):
-        yield wire.gather(data, starts[at : at + rows], 4 * size).view("<f4")
-
-
-def _frames(found: _Found, feature: Feature, column: pa.DataType, refused: _Refused) -> pa.Array:
-    """A frame-level feature, list<fixed_size_binary>; it must have as many frames as the first one."""
+def _check_frames(found: _Found, feature: Feature, refused: _Refused) -> None:
+    """Refuse records whose frames are not of the feature's size, or not as many as those of the first feature."""
     reference = next(iter(found.frames.values()))
-    kept = []
     for row, (video, other) in enumerate(zip(found.frames[feature.name], reference, strict=True)):
         if video is None:
             refused.add_row(row, "size", f"{feature.name!r} has frames that are not of {feature.size} bytes")
-        elif not len(video):
-            refused.add_row(row, "size", f"{feature.name!r} has no frames")
         elif other is not None and len(video) != len(other):
             refused.add_row(row, "size", f"{feature.name!r} has {len(video)} frames, not {len(other)} as the feature before it")
-        kept.append(np.empty((0, feature.size), np.uint8) if video is None else video)
+
+
+def _frames(found: _Found, feature: Feature, refused: _Refused) -> pa.Array:
+    """A frame-level feature, list<fixed_size_binary>, with a frame at least."""
+    empty = np.array([video is not None and not len(video) for video in found.frames[feature.name]], bool)
+    refused.add(empty, "size", f"{feature.name!r} has no frames")
+    _check_frames(found, feature, refused)
+    kept = [np.empty((0, feature.size), np.uint8) if video is None else video for video in found.frames[feature.name]]
     frames = np.concatenate(kept) if kept else np.empty((0, feature.size), np.uint8)
     values = pa.Array.from_buffers(pa.binary(feature.size), len(frames), [None, pa.py_buffer(frames)])
-    return pa.ListArray.from_arrays(_offsets(np.array([len(video) for video in kept], np.int64)), values, type=column)
+    offsets = pa.array(_offsets(np.array([len(video) for video in kept], np.int64)))
+    return pa.ListArray.from_arrays(offsets, values)
 
 
 def _provenance(found: _Found, column: pa.Field, refused: _Refused) -> pa.Array:

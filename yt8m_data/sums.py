@@ -56,6 +56,13 @@ def of_matrix(matrix: np.ndarray) -> Sums:
     return found._replace(zeros=found.zeros - nan, low=low, high=high, nan=nan)
 
 
+def of_places(source: np.ndarray, places: np.ndarray) -> Sums | None:
+    """Sum up float vectors where they lie: `source[places]`, of uint8 [M, bytes] and int64 [N], N > 0. None as `of_pieces`."""
+    size = source.shape[1] // 4
+    rows = piece_rows(size)
+    return of_pieces(lambda: (source[places[at : at + rows]].view("<f4") for at in range(0, len(places), rows)), size)
+
+
 def count(mask: np.ndarray) -> np.ndarray:
     """Count what is true in each column of up to 255 rows, uint8 [size]; a wider sum would take three times as long."""
     return np.add.reduce(mask.view(np.uint8), axis=0, dtype=np.uint8)

@@ -6,6 +6,7 @@ crc is the masked CRC-32C of TensorFlow's `core/lib/io/record_writer.h`.
 
 import functools
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -74,11 +75,12 @@ class RecordBlock:
         return BadRecord(self.name, int(self.indices[row]), self.offset + int(self.starts[row]) - HEADER_BYTES, kind, reason)
 
 
-def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
+def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, buffers: int = 1) -> Iterator[RecordBlock]:
     """Read a file block by block, checking both checksums of every record.
 
     A block holds the whole records of the next `block_bytes`, or one larger record. All blocks lie in one buffer, as fresh pages cost more
-    than reading into them: when the next block is asked for, the one before loses its `data`.
+    than reading into them: when the next block is asked for, the one before loses its `data`. With several buffers the blocks lie in them
+    in turn, so that what was cut out of a block stays as it is until so many more are asked for.
 
     Which records share a block depends on the file and `block_bytes` alone. A record whose data fails its checksum is reported in
     `RecordBlock.bad` and passed over. A header that fails, or a record that ends past the file, ends the file: where the next record
@@ -87,6 +89,7 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
     A gzip file is known by its content, and read as what it holds; offsets are then those in the content.
     """
     buffer = np.empty(block_bytes, np.uint8)
+    others = deque(np.empty(block_bytes, np.uint8) for _ in range(buffers - 1))
     offset = index = 0
     have, gzipped = _fill(stream, buffer, 0), None
     if is_gzip(buffer[:have]):
@@ -113,7 +116,12 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> Iterato
             return
         del block.data  # whoever kept the block is not to find other records in it
         have -= used
-        buffer[:have] = buffer[used : used + have]
+        rest = buffer[used : used + have]
+        others.append(buffer)
+        buffer = others.popleft()
+        if len(buffer) < len(others[-1] if others else buffer):  # it has grown for a larger record
+            buffer = np.empty_like(others[-1])
+        buffer[:have] = rest
     if gzipped and gzipped.damage:
         block = _verify(buffer[:0], [0], [], name, index, offset)
         block.bad.append(BadRecord(name, index, offset, "gzip", f"{gzipped.damage}; what stood behind this place is lost"))

@@ -245,13 +245,18 @@ def gather(buffer: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
     """Copy the `size` bytes from each of N places: uint8 [N, size]."""
     if not len(starts):
         return np.empty((0, size), np.uint8)
-    return np.ndarray((len(buffer) - size + 1, size), np.uint8, buffer, strides=(1, 1))[starts]  # a window from every place
+    return windows(buffer, size)[starts]
 
 
 def scatter(buffer: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> None:
     """Copy rows of bytes, uint8 [N, size], to N places."""
     if len(starts):
-        np.ndarray((len(buffer) - rows.shape[1] + 1, rows.shape[1]), np.uint8, buffer, strides=(1, 1))[starts] = rows
+        windows(buffer, rows.shape[1])[starts] = rows
+
+
+def windows(buffer: np.ndarray, size: int) -> np.ndarray:
+    """View the `size` bytes from every place: uint8 [M, size]."""
+    return np.ndarray((max(0, len(buffer) - size + 1), size), np.uint8, buffer, strides=(1, 1))
 
 
 def concatenate(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -89,11 +90,22 @@ def test_the_environment_of_each_job_reaches_its_workers(monkeypatch):
     assert len(set(seen)) == 1  # both jobs had the same server
 
 
+def test_workers_find_modules_where_their_owner_does(tmp_path, monkeypatch):
+    (tmp_path / "found_late.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import found_late
+
+    def build(pipeline, counter):
+        return pipeline | beam.Create([1, 2]) | beam.Reshuffle() | beam.Map(found_late.double) | beam.combiners.ToList()
+
+    assert sorted(runners.run(runners.Engine(workers=2), "job", 0, None, build, lambda _: 0)) == [2, 4]
+
+
 def test_a_server_that_was_killed_is_replaced():
     forkserver.command()
     first = forkserver._server
     os.kill(first.pid, signal.SIGKILL)
-    wait_until(lambda: gone(first.pid))
+    wait_until(lambda: not first.serves())  # its threads may end after it
     assert first.path not in forkserver.command()
     assert forkserver._server.serves()
     assert not first.serves()
@@ -107,22 +119,23 @@ def test_what_asks_for_a_worker_ends_with_it(tmp_path, answer, status):
         listener.bind(path)
         listener.listen()
         environment = os.environ | {"YT8M_WORD": "wörd\nline"}
-        client = subprocess.Popen([sys.executable, "-I", "-S", str(forkserver._CLIENT), path], env=environment, cwd=tmp_path)
+        client = subprocess.Popen([sys.executable, "-I", "-S", str(forkserver._CLIENT), path, '["a", "b"]'], env=environment, cwd=tmp_path)
         with listener.accept()[0] as connection:
             asked = json.loads(connection.makefile().readline())
             connection.sendall(answer)
     assert client.wait(20) == status
     assert asked["environment"]["YT8M_WORD"] == "wörd\nline"
     assert asked["folder"] == str(tmp_path)
+    assert asked["path"] == ["a", "b"]
 
 
 def test_a_worker_ends_when_who_asked_for_it_is_gone():
-    path = forkserver.command().split()[-1]
+    *_, path, _ = shlex.split(forkserver.command())
     server = psutil.Process(forkserver._server.pid)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         silent = dict(os.environ) | {"CONTROL_API_SERVICE_DESCRIPTOR": 'url: "localhost:1"', "PIPELINE_OPTIONS": "{}"}
-        connection.sendall(json.dumps({"environment": silent, "folder": os.getcwd()}).encode() + b"\n")
+        connection.sendall(json.dumps({"environment": silent, "folder": os.getcwd(), "path": sys.path}).encode() + b"\n")
         wait_until(server.children)
         [worker] = server.children()
         time.sleep(0.3)

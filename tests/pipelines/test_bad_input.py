@@ -117,7 +117,7 @@ def example(number, labels=(1,), size=8, value=0.5):
     ("odd", "said"),
     [
         (example(9, labels=[5000]), "label 5000 is outside 0..3861; --num-classes gives"),
-        (example(9, labels=[-1]), "label -1 is outside 0..3861"),
+        (example(9, labels=[-1]), "label -1 is below 0, where class numbers begin"),
         (example(9, size=7), "'mean_rgb' has 7 values, not 8"),
         (example(9, value=float("nan")), "'mean_rgb' has a value that is not finite"),
         (tf.train.Example(), "it has no id under the key 'id'"),

@@ -1,5 +1,6 @@
 import csv
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from trainers.average import average, mean_weights
 from trainers.evaluate import evaluate
 from trainers.fit import fit
-from trainers.inputs import each, evaluation_batches, layout, training_batches
+from trainers.inputs import evaluation_batches, layout, training_batches
 from trainers.predict import predict
 from trainers.run import load_run
 from yt8m_data.errors import DataError
@@ -42,7 +43,7 @@ def logits(p: np.ndarray) -> np.ndarray:
 
 def scores(model, pattern: str) -> np.ndarray:
     files = expand([pattern])
-    return np.concatenate([model(batch["features"]).numpy() for batch in each(evaluation_batches(files, layout(files, 30)))])
+    return np.concatenate([model(batch["features"]).numpy() for batch in evaluation_batches(files, layout(files, 30))])
 
 
 def test_the_mean_of_the_last_checkpoints(trained, made, tmp_path):
@@ -126,7 +127,7 @@ def test_batch_norm_is_averaged_or_taken_anew(made, tmp_path):
     kernel = mean.get_layer("encoder_1").weights[0].numpy()
     batches = training_batches(train_set.files, recipe.data, 600, 64, seed=0, frames=recipe.frames)
     means, variances = [], []
-    for batch in batches.take(5):
+    for batch in islice(batches, 5):
         x = np.concatenate([batch["features"]["mean_rgb"], batch["features"]["mean_audio"]], axis=1)
         z = x / np.linalg.norm(x, axis=1, keepdims=True) * recipe_scale(recipe) @ kernel
         means.append(z.mean(axis=0))

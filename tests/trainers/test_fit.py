@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,22 @@ def test_a_finished_run_given_again_trains_no_further(finished, made, monkeypatc
     assert fit("moe", [made.train], [made.eval], str(folder), settings) == metrics
     np.testing.assert_array_equal(weights(folder)[0], before[0])
     assert [r["step"] for r in rows(folder)].count("60") == 2  # one of training, one of the evaluation
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[:-9] + bytes(9)])
+@pytest.mark.parametrize("part", [".index", ".data-00000-of-00001"])
+def test_a_checkpoint_that_cannot_be_read_is_told_and_nothing_is_touched(part, damage, finished, made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    damaged = folder / "checkpoints" / f"ckpt-60{part}"
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    settings = [*made.overrides, "training.checkpoint_every=25", "training.eval_every=30"]
+    with pytest.raises(
+        DataError, match=r"^the checkpoint .*ckpt-60 cannot be read \(.*\): put a copy in its place, or delete .*checkpoints to"
+    ):
+        fit("moe", [made.train], [made.eval], str(folder), settings)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_other_recipes_files_and_folders_are_refused(finished, made, tmp_path):

@@ -5,18 +5,15 @@ import tensorflow as tf
 from planted import SIZES, sequence_example
 
 from trainers.frames import draw
-from trainers.model import multi_hot
-from trainers.parse import labels_of, parser
+from trainers.parse import parser
 from trainers.recipe import DataSchema, Frames
 
 SCHEMA = DataSchema(kind="frame", id_key="id", labels_key="labels", features=SIZES, num_classes=planted.NUM_CLASSES)
 
 
-def parse(records, data=SCHEMA, frames=None, seed=0, repetition=0):
-    """As the pipeline does it: in a graph."""
-    batches = tf.data.Dataset.from_tensors(tf.constant(records))
-    function = parser(data, frames or Frames(), seed)
-    return next(iter(batches.map(lambda batch: function(batch, tf.fill(tf.shape(batch), tf.constant(repetition, tf.int64))))))
+def parse(records, data=SCHEMA, frames=None, seed=0):
+    """As an exported model does it: in a graph."""
+    return tf.function(parser(data, frames or Frames(), seed))(tf.constant(records))
 
 
 def records_of(videos):
@@ -53,23 +50,18 @@ def test_a_batch_equals_its_records(records):
     longest = max(len(frames["rgb"]) for _, _, frames in oracle)
     assert batch["features"].keys() == {"rgb", "audio", "num_frames"}
     assert batch["id"].numpy().tolist() == [video for video, _, _ in oracle]
-    assert batch["labels"].dtype == batch["features"]["num_frames"].dtype == tf.int32
+    assert batch["features"]["num_frames"].dtype == tf.int32
     assert batch["features"]["num_frames"].numpy().tolist() == [len(frames["rgb"]) for _, _, frames in oracle]
     for name, size in SIZES.items():
         assert batch["features"][name].dtype == tf.uint8
         assert batch["features"][name].shape == (len(records), longest, size)
         for row, (_, _, frames) in enumerate(oracle):
             np.testing.assert_array_equal(batch["features"][name][row, : len(frames[name])], frames[name])
-    for row, (_, labels, _) in enumerate(oracle):
-        found = batch["labels"][row].numpy()
-        assert found[: len(labels)].tolist() == labels
-        assert (found[len(labels) :] == -1).all()
 
 
 def test_what_the_planted_videos_hold_is_what_was_written(records):
     videos, batch = planted.make(50, 3), parse(records)
     for row in range(50):
-        assert [label for label in batch["labels"][row].numpy() if label >= 0] == videos.labels[row]
         for name in SIZES:
             matrix = videos.frames[name][row]
             np.testing.assert_array_equal(batch["features"][name][row, : len(matrix)], matrix)
@@ -84,7 +76,6 @@ def test_long_videos_are_cut(records, length):
         np.testing.assert_array_equal(cut[name], whole[name][:, :longest])
 
 
-@pytest.mark.parametrize("repetition", [0, 3])
 @pytest.mark.parametrize(
     "frames",
     [
@@ -95,10 +86,10 @@ def test_long_videos_are_cut(records, length):
         Frames(sample="sequence", count=70, max_frames=3),
     ],
 )
-def test_drawn_frames(records, frames, repetition):
-    batch, whole = parse(records, frames=frames, seed=7, repetition=repetition), parse(records)["features"]
+def test_drawn_frames(records, frames):
+    batch, whole = parse(records, frames=frames, seed=7), parse(records)["features"]
     lengths = tf.minimum(whole["num_frames"], frames.max_frames)
-    chosen = draw(frames, batch["id"], lengths, 7, tf.fill([50], tf.constant(repetition, tf.int64))).numpy()
+    chosen = draw(frames, batch["id"], lengths, 7, tf.zeros(50, tf.int64)).numpy()
     assert batch["features"]["num_frames"].numpy().tolist() == [frames.count] * 50
     for name in SIZES:
         expected = np.take_along_axis(whole[name].numpy(), chosen[:, :, None], axis=1)
@@ -109,7 +100,7 @@ def test_shapes_are_static_where_frames_are_drawn():
     shapes = {}
     for frames in (Frames(), Frames(sample="random", count=5), Frames(sample="random", count=90)):
         function = tf.function(parser(SCHEMA, frames, 0))
-        traced = function.get_concrete_function(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
+        traced = function.get_concrete_function(tf.TensorSpec([None], tf.string))
         shapes[frames.count] = traced.structured_outputs["features"]["rgb"].shape.as_list()
     assert shapes == {None: [None, None, 12], 5: [None, 5, 12], 90: [None, 90, 12]}
 
@@ -136,14 +127,13 @@ def test_feature_lists_that_are_not_there_have_no_frames():
 
 
 def test_other_keys_and_features_are_ignored():
-    """As those of the segment shards: what the layout does not name. And a record may have no labels."""
+    """As those of the segment shards: what the layout does not name."""
     lists = {"audio": [b"abcd"], "rgb": [bytes(12)], "flow": [b"x"] * 3}
     segments = {"segment_start_times": [5], "segment_labels": [1, 2], "segment_end_times": [10]}
     data = SCHEMA.model_copy(update={"id_key": "video_id", "features": {"audio": 4, "rgb": 12}})
     batch = parse([sequence_example({"video_id": b"a", **segments}, lists)], data)
     assert list(batch["features"]) == ["audio", "rgb", "num_frames"]
     assert bytes(batch["features"]["audio"][0, 0].numpy()) == b"abcd"
-    assert batch["labels"].shape == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -184,48 +174,3 @@ def test_the_sentence_comes_before_what_it_entails(count):
 def test_frames_of_a_wrong_size_behind_the_cut_do_no_harm():
     record = sequence_example({"id": b"a"}, {"rgb": [bytes(12)] * 2 + [b"x"], "audio": [bytes(4)] * 3})
     assert parse([record], frames=Frames(max_frames=2))["features"]["rgb"].shape == (1, 2, 12)
-
-
-def test_labels_alone(records, made):
-    videos = planted.make(50, 3)
-    assert labels_of(SCHEMA, tf.constant(records)).to_list() == videos.labels
-    listed = SCHEMA.model_copy(update={"classes": (9, 4), "num_classes": 2})
-    expected = [[row for label in video for row, c in enumerate((9, 4)) if c == label] for video in videos.labels]
-    assert labels_of(listed, tf.constant(records)).to_list() == expected
-    padded = parse(records, listed)["labels"].numpy()
-    assert [[label for label in row if label >= 0] for row in padded.tolist()] == expected
-
-
-# --- Label weights ------------------------------------------------------------------------------------------------------------
-
-
-def weighted(video, labels, weights=None):
-    """A record with weights beside its labels."""
-    record = sequence_example({"id": video, "labels": labels}, {name: [bytes(size)] for name, size in SIZES.items()})
-    message = tf.train.SequenceExample.FromString(record)
-    if weights is not None:
-        message.context.feature["label_weights"].float_list.value.extend(weights)
-    return message.SerializeToString()
-
-
-def test_labels_weigh_what_the_record_says_or_one():
-    batch = parse([weighted(b"a", [3, 1], [0.25, 1.0]), weighted(b"b", [2, 4, 0]), weighted(b"c", [])])
-    assert batch["labels"].numpy()[:, :3].tolist() == [[3, 1, -1], [2, 4, 0], [-1] * 3]
-    assert batch["label_weights"].numpy()[:, :3].tolist() == [[0.25, 1, 1], [1] * 3, [1] * 3]
-    assert batch["label_weights"].shape == batch["labels"].shape
-    hot = multi_hot(batch["labels"], 5, batch["label_weights"]).numpy()
-    assert hot.tolist() == [[0, 1, 0, 0.25, 0], [1, 0, 1, 0, 1], [0] * 5]
-    assert parse([weighted(b"c", [])])["label_weights"].shape == (1, 0)
-
-
-def test_weights_follow_their_labels_through_a_list_of_classes():
-    batch = parse(
-        [weighted(b"a", [3, 1, 4], [0.25, 0.5, 0.75]), weighted(b"b", [0, 3])], data=SCHEMA.model_copy(update={"classes": (4, 3)})
-    )
-    assert batch["labels"].numpy()[:, :2].tolist() == [[1, 0], [1, -1]]
-    assert batch["label_weights"].numpy()[:, :2].tolist() == [[0.25, 0.75], [1, 1]]
-
-
-def test_weights_of_another_number_than_labels_are_refused():
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"video v has 1 label_weights, but 2 labels"):
-        parse([weighted(b"u", [1]), weighted(b"v", [1, 2], [0.5])])

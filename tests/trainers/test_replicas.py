@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -94,9 +95,9 @@ def test_parts_of_a_batch_make_the_batch(kind, request):
     data = request.getfixturevalue(kind)
     files = expand([data.train])
     found = layout(files, 30)
-    whole = training_batches(files, found, 600, 12, 3, first_step=50).take(4)
+    whole = islice(training_batches(files, found, 600, 12, 3, first_step=50), 4)
     parts = [training_batches(files, found, 600, 12, 3, None, 50, parts=part, num_parts=3) for part in (range(1), range(1, 3))]
-    first, others = (list(each.take(count)) for each, count in zip(parts, (4, 8), strict=True))
+    first, others = (list(islice(each, count)) for each, count in zip(parts, (4, 8), strict=True))
     for step, batch in enumerate(whole):
         pieces = [first[step], *others[2 * step : 2 * step + 2]]
         np.testing.assert_array_equal(batch["id"], tf.concat([piece["id"] for piece in pieces], 0))

@@ -137,7 +137,7 @@ def rating(**changed) -> dict[str, list]:
     ("context", "kind", "said"),
     [
         (rating(segment_labels=[50]), "label", "segment label 50 is outside 0..49"),
-        (rating(segment_labels=[-1]), "label", "segment label -1 is outside"),
+        (rating(segment_labels=[-1]), "label", "segment label -1 is below 0"),
         (rating(segment_labels=[1.0]), "label", "'segment_labels' is not a list of integers"),
         (rating(segment_scores=[1]), "size", "'segment_scores' is not a list of floats"),
         (rating(segment_scores=[float("nan")]), "not finite", "'segment_scores' has a value that is not finite"),

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 
-from trainers.inputs import each
 from trainers.recipe import DataSchema
 from trainers.segments.metrics import SegmentMetrics
 from trainers.segments.reader import count_ratings, evaluation_batches
@@ -35,7 +34,7 @@ def evaluate(run_dir: str, data: Sequence[str]) -> dict[str, Any]:
 def score(model: keras.Model, files: Sequence[str], data: DataSchema, max_frames: int) -> dict[str, Any]:
     """Metrics of a model over the rated segments of some files, of a layout."""
     metrics = SegmentMetrics(data.num_classes)
-    for videos, places, probabilities, batch in predictions(model, each(evaluation_batches(files, data, max_frames))):
+    for videos, places, probabilities, batch in predictions(model, evaluation_batches(files, data, max_frames)):
         ids = [b"%b:%d" % (videos[video], start) for video, start in places.tolist()]
         metrics.update(ids, probabilities, batch["rated"].numpy(), batch["ratings"].numpy())
     return metrics.result()

@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 
 from trainers import run
-from trainers.fit import checkpoint_of, steps
+from trainers.batch import Batch
+from trainers.fit import checkpoint_of, restore, steps
 from trainers.optimizer import adam, averaged_weights
-from trainers.parse import Batch
 from trainers.recorder import Recorder
 from trainers.segments.evaluate import score
 from trainers.segments.model import Assembly, assemble, losses
@@ -60,7 +60,7 @@ def fit(
     optimizer = adam(training, assembly.rates)
     checkpoint = checkpoint_of(assembly, optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
-    manager.restore_or_initialize()
+    restore(manager)
     first_step, total_steps = int(optimizer.iterations.numpy()), training.total_steps(train_set.num_records)
 
     def evaluate() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainers.inputs import each
 from trainers.metrics import top_classes
 from trainers.segments.metrics import K
 from trainers.segments.reader import every_segment
@@ -48,7 +47,7 @@ def predict(run_dir: str, data: Sequence[str], out_csv: str, top_k: int = 20, ma
     videos: list[bytes] = []
     firsts: list[int] = []  # ordinal of each video's first segment
     num_segments = 0
-    for ids, places, probabilities, _ in predictions(run.model, each(every_segment(files, found, run.settings.video.frames.max_frames))):
+    for ids, places, probabilities, _ in predictions(run.model, every_segment(files, found, run.settings.video.frames.max_frames)):
         names = [b"%b:%d" % (ids[video], start) for video, start in places.tolist()]
         scores, columns = top_classes(names, probabilities[:, kept], top_k)
         ordinals = num_segments + np.arange(len(places))

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import recipe, run
+from trainers.batch import Batch
 from trainers.inputs import layout_for
-from trainers.parse import Batch
 from trainers.recipe import DataSchema
 from trainers.segments import clips, model  # noqa: F401 (Keras loads a saved model by the registered classes)
 from trainers.segments.settings import SegmentRecipe, Settings, defaults

@@ -5,9 +5,8 @@ import planted_segments
 import pytest
 import tensorflow as tf
 
-from trainers import parse
-from trainers.frames import ALL
-from trainers.inputs import each, layout
+from trainers import inputs
+from trainers.inputs import layout
 from trainers.recipe import Training
 from trainers.segments.reader import count_ratings, evaluation_batches, every_segment, training_batches
 from yt8m_data.errors import DataError
@@ -76,7 +75,7 @@ def test_training_gives_each_rated_video_once_an_epoch_and_can_begin_anywhere(sh
     training = Training(batch_size=4, steps=1)
 
     def ids(first_step: int, count: int) -> list[bytes]:
-        batches = itertools.islice(each(training_batches(files, data, 8, training, first_step, 300)), count)
+        batches = itertools.islice(training_batches(files, data, 8, training, first_step, 300), count)
         return [name for batch in batches for name in batch["id"].numpy().tolist()]
 
     seen = ids(0, 4)
@@ -109,7 +108,7 @@ def test_frames_beyond_the_limit_are_cut_off(shard):
         ([], r"no segment in .*shard\.tfrecord \(1 files\) is rated: give shards with segment_start_times"),
         ([(0, 3, 0.0)], "is rated 1: there is nothing to find"),
         ([(0, 12, 1.0)], "label 12 is beyond the 9 classes"),
-        ([(0, -3, 1.0)], "has the label -3"),
+        ([(0, -3, 1.0)], "segment label -3 is below 0"),
     ],
 )
 def test_ratings_to_learn_nothing_from_are_told(ratings, message, shard):
@@ -122,14 +121,13 @@ def test_lists_that_are_not_parallel_are_told(shard):
     example = tf.train.SequenceExample.FromString(video(b"bad", 9, [(0, 1, 1.0), (5, 1, 0.0)]))
     del example.context.feature["segment_scores"].float_list.value[1:]
     files, data = shard(example.SerializeToString())
-    with pytest.raises(DataError, match="video bad has 2 segment_start_times, but 2 segment_labels and 1 segment_scores"):
+    with pytest.raises(DataError, match=r"shard\.tfrecord: record 0 at byte 0: 'segment_scores' has not as many values"):
         count_ratings(files, data)
 
 
 def test_frame_level_training_reads_the_same_records(shard):
     """What the segments' keys say is passed over, so a run of whole videos can be trained on these shards."""
     files, data = shard(*(video(name, 12, ratings, labels=[2, 4]) for name, ratings in RATINGS.items()))
-    records = tf.constant(list(tf.data.TFRecordDataset(files).as_numpy_iterator()))
-    batch = parse.parser(data, ALL, 0)(records, tf.zeros(3, tf.int64))
+    (batch,) = inputs.evaluation_batches(files, data)
     assert batch["labels"].numpy()[:, :2].tolist() == [[2, 4]] * 3
     assert (batch["labels"].numpy()[:, 2:] == -1).all()
