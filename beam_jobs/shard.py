@@ -25,7 +25,8 @@ from yt8m_data.splits import Splits
 from yt8m_data.work import open_work, versions
 
 MINIMUM_BUDGET = 64 << 20
-_COPIES = 3  # of a partition that a task holds at its worst: what was read back, what it was joined to, and what Arrow and malloc add
+_COPIES = 2  # of a partition, at a task's worst: its records once, and as much room for rows to be written and for a larger partition
+_TASKS = 4  # that each process has, if there are as many shards: all are busy to the end
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
         num_shards = [max(1, -int(-size * share // request.shard_bytes)) for share in shares]
     else:
         num_shards = [max(1, round((request.num_shards or len(source.files)) * share)) for share in shares]
-    part = request.memory // (_COPIES * engine.processes(sum(sizes)))
-    wanted = [max(1, -int(-size * share // part)) for share in shares]
-    partitions = [w if w <= n else n * -(-w // n) for w, n in zip(wanted, num_shards, strict=True)]
+    processes = engine.processes(sum(sizes))
+    part = request.memory // (_COPIES * processes)
+    partitions = [_partitions(size * share, number, part, _TASKS * processes) for share, number in zip(shares, num_shards, strict=True)]
     return {
         "job": "shard",
         "inputs": [storage.identity(path) for path in source.files],
@@ -113,6 +114,14 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
         "versions": versions(),
         "partitions": partitions,
     }
+
+
+def _partitions(size: float, num_shards: int, most: int, tasks: int) -> int:
+    """Return how many partitions records of `size` bytes make: none has more than `most`, and there are so many `tasks` as shards allow."""
+    shards_of_one = int(most * num_shards / max(size, 1))
+    if not shards_of_one:
+        return num_shards * -int(-size // (num_shards * most))
+    return max(-(-num_shards // shards_of_one), min(num_shards, tasks))
 
 
 def _kept_share(source: Input, rows: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_jobs.progress import Counter
 from yt8m_data import codec, heads, shards, storage, tfrecord
+from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
@@ -155,7 +156,7 @@ class Layout(NamedTuple):
         """Return the path of a shard."""
         return os.path.join(self.folder, shards.shard_name(self.name, shard, self.num_shards, self.form.suffix))
 
-    def ordered(self, task: int, parts: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    def ordered(self, task: int, parts: Iterable[Chunks], schema: Schema) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
         """Put the rows of a task in order: each of its shards, with batches of its rows, to be taken before the next shard.
 
         Args:
@@ -178,16 +179,16 @@ class Layout(NamedTuple):
         for shard in self.shards_of(task):
             yield shard, of(shard)
 
-    def _sorted(self, parts: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _sorted(self, parts: Iterable[Chunks], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Cut the rows of the partitions, in order, into batches of up to `size` rows of one shard."""
-        for part in parts:
-            given = HASH in part.schema.names
+        for part in filter(len, parts):
+            given = HASH in part.names
             hashes = part.column(HASH).to_numpy() if given else self.hashes(part.column("id").to_pylist())
             order = _by_hash(hashes, part.column("id"))
             shard_of = self.shard(hashes)[order]
             for rows in np.split(order, np.flatnonzero(np.diff(shard_of)) + 1):
                 for at in range(0, len(rows), size):
-                    yield int(self.shard(hashes[rows[:1]])[0]), part.take(pa.array(rows[at : at + size]))
+                    yield int(self.shard(hashes[rows[:1]])[0]), part.take(rows[at : at + size])
             del part  # before the next one is read
 
 
@@ -235,11 +236,10 @@ class WriteShards(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[list[dict[str, Any]], Statistics]]:
         """Write the shards of a partition."""
-        partition, batches = element[0], list(element[1])
-        parts = [pa.concat_batches(batches)] if batches else []
+        partition, batches = element
         make = self.make() if self.make else None
         entries, statistics = [], Statistics(self.schema)
-        for shard, rows in self.layout.ordered(partition, parts, self.schema):
+        for shard, rows in self.layout.ordered(partition, [Chunks(batches)], self.schema):
             with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
                 for batch in map(make, rows) if make else rows:
                     writer.write(batch)

@@ -14,6 +14,7 @@ from beam_jobs.group import PAIR, ArrowCoder, GroupBatches
 from beam_jobs.progress import Counter, _counts
 from beam_jobs.transforms import BAD, HASH, ORDER, READING, CombineStatistics, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import codec, schema, shards, synth, tfrecord
+from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.statistics import Statistics
 from yt8m_data.synthetic import SyntheticSpec
@@ -132,7 +133,7 @@ def test_tasks_put_their_rows_in_order_one_shard_after_the_other(num_shards, par
     parts = dict(split_batch(batch, layout.partition(batch.column("id").to_pylist())))
     found = {}
     for task in range(layout.num_tasks):
-        for shard, rows in layout.ordered(task, [parts[p] for p in layout.partitions_of(task) if p in parts], records):
+        for shard, rows in layout.ordered(task, [Chunks([parts[p]] if p in parts else []) for p in layout.partitions_of(task)], records):
             found[shard] = [i for part in rows for i in part.column("id").to_pylist()]
     assert sorted(found) == list(range(num_shards))
     order = [i for shard in sorted(found) for i in found[shard]]
@@ -146,10 +147,10 @@ def test_rows_may_bring_their_hashes_and_equal_ones_are_ordered_by_id():
     layout, records = Layout("out", "train", 1, 1, 3), schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
     ids, hashes = [b"d", b"a", b"c", b"b", b"e"], np.array([7, 7, 1, 7, 2], np.uint64)
     batch = videos(ids).append_column(HASH, pa.array(hashes))
-    ((_, rows),) = layout.ordered(0, [batch], records)
+    ((_, rows),) = layout.ordered(0, [Chunks([batch])], records)
     assert [i for part in rows for i in part.column("id").to_pylist()] == [b"c", b"e", b"a", b"b", b"d"]
     with pytest.raises(DataError, match="the id 'b' would be written twice"):
-        list(layout.ordered(0, [pa.concat_batches([batch, batch.slice(3, 1)])], records))
+        list(layout.ordered(0, [Chunks([batch, batch.slice(3, 1)])], records))
 
 
 def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
