@@ -27,19 +27,21 @@ from beam_jobs.transforms import BAD, READING, Layout, MergeStatistics, ReadShar
 from yt8m_data.errors import BadRecord
 from yt8m_data.shard_file import is_whole
 from yt8m_data.statistics import Statistics
+from yt8m_data.turns import Turns
 from yt8m_data.work import Work
 
 HELD_OUT_BAD = "held out: bad"
 
 
 class Job(NamedTuple):
-    """What the pipeline works on; `threads` are for a partition's search."""
+    """What the pipeline works on; `threads` are for a partition's search, `turns` for the memory that it takes (None on a service)."""
 
     source: Input
     work: route.Work
     chunk_shards: int | None
     holdout: HoldOut | None
     threads: int
+    turns: Turns | None
 
     @property
     def chunks(self) -> int:
@@ -115,9 +117,10 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _
     pools_ = tuple(spilled) | "Pools" >> ReadSpilled(pooled)
     named = pools_ | "Name pools" >> beam.MapTuple(lambda number, batches: (f"pools-{number:06d}", (number, batches)))
     made = named | "Synthesize" >> beam.ParDo(Once(_synthesize(job, counter), work, {MAIN: output}))
-    tasks = (read, made) | "Output" >> ReadSpilled(output, [[number] for number in range(job.work.layout.num_partitions)])
-    named = tasks | "Name shards" >> beam.MapTuple(lambda number, parts: (f"shards-{number:06d}", (number, parts[0])))
-    written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, job.work.layout)))
+    layout = job.work.layout
+    tasks = (read, made) | "Output" >> ReadSpilled(output, [layout.partitions_of(task) for task in range(layout.num_tasks)])
+    named = tasks | "Name shards" >> beam.MapTuple(lambda task, parts: (f"shards-{task:06d}", (task, parts)))
+    written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, layout)))
     steps = {"files": read, "pools": made, "parts of the output": written}
     progress = [units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items()] | "Done" >> beam.Flatten()
     books += [outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items()]
@@ -143,7 +146,8 @@ def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, cou
     empty = pa.RecordBatch.from_pylist([], schema=job.work.sent)  # so that a shard without rows is written too
     numbers = pipeline | "Parts" >> beam.Create(list(range(job.work.layout.num_partitions)))
     every = numbers | "Empty" >> beam.Map(lambda number: (number, empty))
-    written = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None) | "Write" >> beam.ParDo(_write(job, counter))
+    grouped = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None)  # there is a task for each partition
+    written = grouped | "Whole" >> beam.MapTuple(lambda number, batches: (number, [batches])) | "Write" >> beam.ParDo(_write(job, counter))
     nothing = pipeline | "No units" >> beam.Create([])
     return _Parts(written, [*books, read[BOOKS], made[BOOKS]], read[BAD], read[FORECAST], made[NEAR], nothing)
 
@@ -165,7 +169,7 @@ def _read_held_out(job: Job, holdout: HoldOut, counter: Counter) -> Chain:
 
 
 def _synthesize(job: Job, counter: Counter) -> beam.DoFn:
-    return Synthesize(job.work, job.threads, counter.of("made"), None if job.holdout is None else job.holdout.near)
+    return Synthesize(job.work, job.threads, counter.of("made"), None if job.holdout is None else job.holdout.near, job.turns)
 
 
 def _write(job: Job, counter: Counter) -> beam.DoFn:

@@ -101,7 +101,8 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
         num_shards = [max(1, round((request.num_shards or len(source.files)) * share)) for share in shares]
     processes = engine.processes(sum(sizes))
     part = request.memory // (_COPIES * processes)
-    partitions = [_partitions(size * share, number, part, _TASKS * processes) for share, number in zip(shares, num_shards, strict=True)]
+    of_each = zip(shares, num_shards, strict=True)
+    partitions = [Layout.partitions_for(size * share, number, part, _TASKS * processes) for share, number in of_each]
     return {
         "job": "shard",
         "inputs": [storage.identity(path) for path in source.files],
@@ -114,14 +115,6 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
         "versions": versions(),
         "partitions": partitions,
     }
-
-
-def _partitions(size: float, num_shards: int, most: int, tasks: int) -> int:
-    """Return how many partitions records of `size` bytes make: none has more than `most`, and there are so many `tasks` as shards allow."""
-    shards_of_one = int(most * num_shards / max(size, 1))
-    if not shards_of_one:
-        return num_shards * -int(-size // (num_shards * most))
-    return max(-(-num_shards // shards_of_one), min(num_shards, tasks))
 
 
 def _kept_share(source: Input, rows: np.ndarray) -> float:

@@ -199,9 +199,9 @@ def test_wrong_options(options, said, made, command, tmp_path):
 
 
 def test_a_disk_that_is_too_small(made, command, tmp_path, monkeypatch):
-    from beam_jobs import augment
+    from beam_jobs import room
 
-    monkeypatch.setattr(augment.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     result = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", status=2)
     assert "GB free" in one_sentence(result)
 
