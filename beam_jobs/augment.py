@@ -75,6 +75,7 @@ def run(
     work = work or open_work(output.folder, order, output.overwrite)
     if counted is not None:
         folders.write(counted, str(work.folder / _COUNTED), None)
+    room.check_disk(source, plan, packed, output)
     layout = room.layout(source, plan, output, engine)
     folder = storage.to_path(output.folder)
     bank = collect_bank(source, plan, engine, folder, str(work.spill))

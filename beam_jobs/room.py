@@ -20,6 +20,7 @@ OUTPUT_ROWS = 1 << 18  # recipes in one partition of the output at most, some 60
 MINIMUM_BUDGET = 64 << 20
 
 _RECIPE_BYTES = 1024  # of memory that a recipe takes where the output is put in order: itself, its id once more, its hash and its place
+_ROW_BYTES = 256  # on disk, of a recipe, or of what stands beside the features of a video in a pool: twice what ids of four letters take
 _TASKS = 4  # that each process has where the output is written, if there are as many shards: all are busy to the end
 
 
@@ -46,23 +47,30 @@ class Output:
     memory: int = 4 << 30
 
 
-def layout(source: Input, plan: sampling.Plan, output: Output, engine: runners.Engine) -> Layout:
-    """Choose the number of shards and partitions, and check that the disk has room for the output, and for the input once more."""
-    read = sum(map(gzipped.content_bytes, source.files))
-    size = int(read * max(plan.growth(), 1.0))
+def check_disk(source: Input, plan: sampling.Plan, packed: pools.Pools, output: Output) -> None:
+    """Check that the disk has room for the features once more, for what else is spilled, and for the output.
+
+    Raises:
+      DataError: it has not.
+    """
+    read, records = sum(map(gzipped.content_bytes, source.files)), source.estimated_records or 1
+    rows = packed.videos(plan.counts).sum() + records * (1 + plan.growth())
     disk = storage.disk_for(output.folder)
     there = 0 if storage.is_remote(output.folder) else storage.size_below(output.folder)
-    needed, free = size + 2 * read - there, shutil.disk_usage(disk).free
+    needed, free = read * (1 + plan.growth()) + _ROW_BYTES * rows - there, shutil.disk_usage(disk).free
     if needed > free:
         space = f"up to {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free"
         raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
-    num_shards = output.num_shards or len(source.files)
+
+
+def layout(source: Input, plan: sampling.Plan, output: Output, engine: runners.Engine) -> Layout:
+    """Choose the number of shards and partitions."""
+    growth, num_shards = max(plan.growth(), 1.0), output.num_shards or len(source.files)
     if engine.runner == "local":
-        records = (source.estimated_records or 1) * max(plan.growth(), 1.0)
-        tasks = _TASKS * engine.processes(source.bytes)
+        records, tasks = (source.estimated_records or 1) * growth, _TASKS * engine.processes(source.bytes)
         partitions = Layout.partitions_for(records, num_shards, output_rows(source, output, engine), tasks)
     else:
-        partitions = min(num_shards, size // OUTPUT_BYTES + 1)
+        partitions = min(num_shards, int(sum(map(gzipped.content_bytes, source.files)) * growth) // OUTPUT_BYTES + 1)
     return Layout(output.folder, output.name, num_shards, partitions, plan.settings.seed)
 
 
@@ -102,10 +110,11 @@ def check_budget(source: Input, plan: sampling.Plan, packed: pools.Pools, engine
     most = int(packed.videos(plan.counts).max(initial=0))
     need = max(pools.memory(plan, most, source.schema.features[0].size, threads(source, engine)), MINIMUM_BUDGET)
     if engine.runner == "local" and memory < need:
-        mend = f"give at least {-(-need >> 20):,}MiB, or deal pools into smaller parts by --pool-videos"
-        raise DataError(
-            f"a memory budget of {memory:,} bytes is too small for {most:,} videos whose neighbours are sought at a time: {mend}"
-        )
+        mend = f"give at least {-(-need >> 20):,}MiB"
+        if most * _pooled_bytes(source, engine) > 2 * PARTITION_BYTES:  # that is one pool alone
+            mend += ", or deal pools into smaller parts by --pool-videos"
+        sought = f"{most:,} videos whose neighbours are sought at a time"
+        raise DataError(f"a memory budget of {memory:,} bytes is too small for {sought}: {mend}")
 
 
 def turns(source: Input, engine: runners.Engine, memory: int, disk: str) -> Turns | None:

@@ -188,7 +188,7 @@ class Layout(NamedTuple):
             yield shard, of(shard)
 
     def _sorted(self, parts: Iterable[Chunks], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Cut the rows of the partitions, in order, into batches of `size` rows of one shard, the last of each less, wherever partitions end."""
+        """Cut the rows of all partitions, in order, into batches of `size` rows of a shard, its last of less; partitions do not show."""
         shard, pending, missing = -1, list[pa.RecordBatch](), size
         for part in filter(len, parts):
             given = HASH in part.names
