@@ -75,8 +75,9 @@ def run(
     work = work or open_work(output.folder, order, output.overwrite)
     if counted is not None:
         folders.write(counted, str(work.folder / _COUNTED), None)
-    room.check_disk(source, plan, packed, output)
-    layout = room.layout(source, plan, output, engine)
+    growth = sampling.growth(plan, sets)
+    room.check_disk(source, plan, growth, packed, output)
+    layout = room.layout(source, plan, growth, output, engine)
     folder = storage.to_path(output.folder)
     bank = collect_bank(source, plan, engine, folder, str(work.spill))
     store = work.runs("features") if engine.runner == "local" else None
@@ -198,13 +199,13 @@ def _planned_by(statistics: Statistics) -> Counted:
 
 
 def read_counts(counts: str, settings: sampling.Settings) -> Counted:
-    """What a `stats.json` holds, and the label sets, which lie beside it, if the policy needs them."""
+    """What a `stats.json` holds, and the label sets, which lie beside it; None where they do not, and the policy does not need them."""
     found = shards.read_json(counts)
     if not isinstance(found, dict) or not {"num_records", "label_counts"} <= found.keys():
         raise DataError(f"{counts} is no stats.json of yt8m-data stats: it lacks 'num_records' or 'label_counts'")
-    beside = str(storage.to_path(counts).parent)
-    sets = folders.read(beside).results()["label_sets"] if sampling.needs_sets(settings) else None
-    return found, sets
+    beside = storage.to_path(counts).parent
+    known = sampling.needs_sets(settings) or (beside / folders.STATE).exists()
+    return found, folders.read(str(beside)).results()["label_sets"] if known else None
 
 
 def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: storage.OnePath, disk: str) -> str | None:

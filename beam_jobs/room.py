@@ -47,25 +47,25 @@ class Output:
     memory: int = 4 << 30
 
 
-def check_disk(source: Input, plan: sampling.Plan, packed: pools.Pools, output: Output) -> None:
-    """Check that the disk has room for the features once more, for what else is spilled, and for the output.
+def check_disk(source: Input, plan: sampling.Plan, growth: float, packed: pools.Pools, output: Output) -> None:
+    """Check that the disk has room for the features once more, for what else is spilled, and for `growth` times as many records.
 
     Raises:
       DataError: it has not.
     """
     read, records = sum(map(gzipped.content_bytes, source.files)), source.estimated_records or 1
-    rows = packed.videos(plan.counts).sum() + records * (1 + plan.growth())
+    rows = packed.videos(plan.counts).sum() + records * growth
     disk = storage.disk_for(output.folder)
     there = 0 if storage.is_remote(output.folder) else storage.size_below(output.folder)
-    needed, free = read * (1 + plan.growth()) + _ROW_BYTES * rows - there, shutil.disk_usage(disk).free
+    needed, free = read * (1 + growth) + _ROW_BYTES * rows - there, shutil.disk_usage(disk).free
     if needed > free:
         space = f"up to {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free"
         raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
 
 
-def layout(source: Input, plan: sampling.Plan, output: Output, engine: runners.Engine) -> Layout:
-    """Choose the number of shards and partitions."""
-    growth, num_shards = max(plan.growth(), 1.0), output.num_shards or len(source.files)
+def layout(source: Input, plan: sampling.Plan, growth: float, output: Output, engine: runners.Engine) -> Layout:
+    """Choose the number of shards, and of partitions for `growth` times as many records as are read."""
+    num_shards = output.num_shards or len(source.files)
     if engine.runner == "local":
         records, tasks = (source.estimated_records or 1) * growth, _TASKS * engine.processes(source.bytes)
         partitions = Layout.partitions_for(records, num_shards, output_rows(source, output, engine), tasks)
