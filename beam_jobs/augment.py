@@ -8,7 +8,7 @@ The pipeline is in `rebalance`; here is what is decided before, and checked and 
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,15 +21,26 @@ from beam_jobs.holdout import HoldOut
 from beam_jobs.inputs import Input
 from beam_jobs.once import Resumed, resumption
 from beam_jobs.room import Output
+from beam_jobs.transforms import Layout
 from yt8m_data import deltas, pools, sampling, shards, storage, synthesis
 from yt8m_data.errors import DataError, bad_lines
 from yt8m_data.statistics import Statistics, measures
 from yt8m_data.statistics import folder as folders
-from yt8m_data.work import find_work, open_work, versions
+from yt8m_data.work import Work, find_work, open_work, versions
 
 Counted = tuple[dict[str, Any], measures.LabelSets | None]  # what `stats.json` holds, and the label sets
 
 _COUNTED = "counted"  # the folder of the work folder for the statistics of the input
+
+
+class _Prepared(NamedTuple):
+    """What stands before the pipeline starts; `before` is what `stats.json` holds of the input."""
+
+    before: dict[str, Any]
+    plan: sampling.Plan
+    packed: pools.Pools
+    layout: Layout
+    work: Work
 
 
 def run(
@@ -53,31 +64,7 @@ def run(
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
-    check_input(source, settings)
-    engine.check_reach(source.files[0], output.folder)
-    if holdout is not None:
-        engine.check_reach(holdout.source.files[0])
-        holdout.check(source.schema)
-    given = None if counts is None else read_counts(counts, settings)
-    order = _order(source, settings, output, engine, counts, holdout)
-    work = find_work(output.folder, order, output.overwrite)
-    noted = None if work is None else work.folder / _COUNTED / folders.STATS
-    if given is None and noted is not None and noted.exists():
-        given = read_counts(str(noted), settings)
-    counted = None
-    if given is None:
-        counted = stats.compute(source, engine)
-        given = _planned_by(counted)
-    before, sets = given
-    plan = make_plan(source, settings, before, sets)
-    packed = room.pack(source, plan, engine, output.pool_videos)
-    room.check_budget(source, plan, packed, engine, output.memory)
-    work = work or open_work(output.folder, order, output.overwrite)
-    if counted is not None:
-        folders.write(counted, str(work.folder / _COUNTED), None)
-    growth = sampling.growth(plan, sets)
-    room.check_disk(source, plan, growth, packed, output)
-    layout = room.layout(source, plan, growth, output, engine)
+    before, plan, packed, layout, work = _prepare(source, settings, output, engine, counts, holdout)
     folder = storage.to_path(output.folder)
     bank = collect_bank(source, plan, engine, folder, str(work.spill))
     store = work.runs("features") if engine.runner == "local" else None
@@ -122,6 +109,37 @@ def run(
     work.remove()
     steps = {step: [unit.found for unit in progress if unit.step == step] for step in dict.fromkeys(unit.step for unit in progress)}
     return Resumed(manifest, resumption(steps) if work.resumed else "")
+
+
+def _prepare(
+    source: Input, settings: sampling.Settings, output: Output, engine: runners.Engine, counts: str | None, holdout: HoldOut | None
+) -> _Prepared:
+    """Check what can be, count, plan, and open the output; the statistics of the input are let go at the end, but what is told of them."""
+    check_input(source, settings)
+    engine.check_reach(source.files[0], output.folder)
+    if holdout is not None:
+        engine.check_reach(holdout.source.files[0])
+        holdout.check(source.schema)
+    given = None if counts is None else read_counts(counts, settings)
+    order = _order(source, settings, output, engine, counts, holdout)
+    work = find_work(output.folder, order, output.overwrite)
+    noted = None if work is None else work.folder / _COUNTED / folders.STATS
+    if given is None and noted is not None and noted.exists():
+        given = read_counts(str(noted), settings)
+    counted = None
+    if given is None:
+        counted = stats.compute(source, engine)
+        given = _planned_by(counted)
+    before, sets = given
+    plan = make_plan(source, settings, before, sets)
+    packed = room.pack(source, plan, engine, output.pool_videos)
+    room.check_budget(source, plan, packed, engine, output.memory)
+    work = work or open_work(output.folder, order, output.overwrite)
+    if counted is not None:
+        folders.write(counted, str(work.folder / _COUNTED), None)
+    growth = sampling.growth(plan, sets)
+    room.check_disk(source, plan, growth, packed, output)
+    return _Prepared(before, plan, packed, room.layout(source, plan, growth, output, engine), work)
 
 
 def _order(
