@@ -73,6 +73,8 @@ def run(
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
     entries, statistics, books, bad, forecast, near, progress = rebalance.run(job, engine, work)
     source.check_bad(bad, books.get("read", 0))
+    if books.get(rebalance.FILES) != len(source.files):
+        raise DataError(f"{books.get(rebalance.FILES)} of {len(source.files)} files were read, so Beam lost some on the way: run it again")
     totals = totals_of(books, bad, entries, settings.methods)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
         raise DataError(f"{totals['read']} records were read, but {before['num_records']} a moment before: the input changes, run it again")

@@ -169,7 +169,7 @@ class _RouteFile(beam.DoFn):
 
     def process(self, file: tuple[int, str, int]) -> Iterator[Any]:
         _, path, split = file
-        books: Tally[str] = Tally(read=0)
+        books: Tally[str] = Tally(files=1, read=0)
         bad: list[BadRecord] = []
         yield from self.read.file(path, split, self.counter, books, bad)
         yield beam.pvalue.TaggedOutput(BOOKS, books)

@@ -26,11 +26,11 @@ from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
 from beam_jobs.transforms import BAD, READING, Layout, MergeStatistics, ReadShard, WriteShards
 from yt8m_data.errors import BadRecord
 from yt8m_data.shard_file import is_whole
-from yt8m_data.statistics import Statistics
+from yt8m_data.statistics import Reading, Statistics
 from yt8m_data.turns import Turns
 from yt8m_data.work import Work
 
-HELD_OUT_BAD = "held out: bad"
+FILES, HELD_OUT_BAD = "files", "held out: bad"  # entries of the books
 
 
 class Job(NamedTuple):
@@ -124,6 +124,7 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _
     steps = {"files": read, "pools": made, "parts of the output": written}
     progress = [units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items()] | "Done" >> beam.Flatten()
     books += [outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items()]
+    books.append(outputs(read, READING, "Readings") | "Count files" >> beam.Map(_files_of))
     bad, forecast, near = outputs(read, BAD, "Bad"), outputs(read, FORECAST, "Forecast"), outputs(made, NEAR, "Near")
     return _Parts(outputs(written, MAIN, "Shards"), books, bad, forecast, near, progress)
 
@@ -148,6 +149,7 @@ def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, cou
     every = numbers | "Empty" >> beam.Map(lambda number: (number, empty))
     grouped = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None)  # there is a task for each partition
     written = grouped | "Whole" >> beam.MapTuple(lambda number, batches: (number, [batches])) | "Write" >> beam.ParDo(_write(job, counter))
+    books.append(read[READING] | "Count files" >> beam.Map(_files_of))
     nothing = pipeline | "No units" >> beam.Create([])
     return _Parts(written, [*books, read[BOOKS], made[BOOKS]], read[BAD], read[FORECAST], made[NEAR], nothing)
 
@@ -180,6 +182,10 @@ def _write(job: Job, counter: Counter) -> beam.DoFn:
 def _are_whole(layout: Layout, done: Mapping[str, list[Any]]) -> bool:
     """Whether the shards of a part of the output are as they were left."""
     return all(is_whole(os.path.join(layout.folder, entry["name"]), entry) for entries, _ in done[MAIN] for entry in entries)
+
+
+def _files_of(reading: Reading) -> Tally[Any]:
+    return Tally({FILES: reading.files})
 
 
 def _progress_of(unit: Unit, step: str) -> Progress:

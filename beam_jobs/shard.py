@@ -171,6 +171,8 @@ def _write_manifests(
     counts = [sum(entry["records"] for entry in listed) for listed in entries]
     totals = {"read": books["read"] + len(bad), "kept": books["kept"], "dropped": books["dropped"], "bad": len(bad), "written": sum(counts)}
     complete = all(len(listed) == layout.num_shards for listed, layout in zip(entries, router.layouts, strict=True))
+    if books["files"] != len(source.files):
+        raise DataError(f"{books['files']} of {len(source.files)} files were read, so Beam lost some on the way: run it again")
     if totals["read"] != totals["kept"] + totals["dropped"] + totals["bad"] or totals["written"] != totals["kept"] or not complete:
         raise DataError(f"the books do not balance, so records were lost or doubled on the way: {totals}")
     common = {
