@@ -73,7 +73,8 @@ class Store:
         self._sizes, self._framed = {feature.name: feature.size for feature in schema.features}, schema.kind == "frame"
         self._mean = next(iter(schema.features)).size
         self._stream = open(path if os.path.exists(path) else os.devnull, "rb", buffering=0)  # noqa: SIM115  open as long as this is
-        os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
     def vectors(self, feature: str, places: np.ndarray) -> np.ndarray:
         """Copy the vectors of some videos, float32 [M, size]; of ones with frames the mean of the first feature."""
