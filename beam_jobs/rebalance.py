@@ -78,7 +78,8 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
         entries = parts.written | "Entries" >> beam.FlatMap(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = parts.written | "Statistics" >> beam.Map(lambda pair: pair[1])
         merged = statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(source.schema))
-        books = parts.books | "Books" >> beam.Flatten() | "Add up" >> beam.CombineGlobally(add_up)
+        sums = [each | f"Add up {number}" >> beam.CombineGlobally(add_up) for number, each in enumerate(parts.books)]  # on the workers
+        books = sums | "Books" >> beam.Flatten() | "Add up" >> beam.CombineGlobally(add_up)
         forecast = parts.forecast | "Add up the forecast" >> beam.CombineGlobally(total)
         singles = beam.pvalue.AsSingleton(merged), beam.pvalue.AsSingleton(books), beam.pvalue.AsSingleton(forecast)
         lists = [beam.pvalue.AsList(part) for part in (parts.bad, parts.near, parts.progress)]
