@@ -7,54 +7,40 @@ The pipeline is in `rebalance`; here is what is decided before, and checked and 
 """
 
 import json
-import os
-import shutil
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from beam_jobs import deltas as delta_job
 from beam_jobs import holdout as holdouts
-from beam_jobs import rebalance, route, runners, stats
+from beam_jobs import rebalance, room, route, runners, stats
 from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, check_forecast, part_of, per_label, quality_of, totals_of
 from beam_jobs.forecast import foresee
 from beam_jobs.holdout import HoldOut
 from beam_jobs.inputs import Input
 from beam_jobs.once import Resumed, resumption
+from beam_jobs.room import Output
 from beam_jobs.transforms import Layout
 from yt8m_data import deltas, pools, sampling, shards, storage, synthesis
 from yt8m_data.errors import DataError, bad_lines
 from yt8m_data.statistics import Statistics, measures
 from yt8m_data.statistics import folder as folders
-from yt8m_data.work import find_work, open_work, versions
-
-PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output on a service
-OUTPUT_ROWS = 1 << 18  # recipes in one partition of the output, some 60 MB
+from yt8m_data.work import Work, find_work, open_work, versions
 
 Counted = tuple[dict[str, Any], measures.LabelSets | None]  # what `stats.json` holds, and the label sets
 
 _COUNTED = "counted"  # the folder of the work folder for the statistics of the input
 
 
-@dataclass(frozen=True)
-class Output:
-    """What to write.
+class _Prepared(NamedTuple):
+    """What stands before the pipeline starts; `before` is what `stats.json` holds of the input."""
 
-    Attributes:
-      folder: empty, or made.
-      name: of the shards, as in `NAME-00000-of-00070.tfrecord`.
-      num_shards: 0 for as many as there are input files.
-      chunk_shards: neighbours are sought within runs of so many input files (the paper's section 3.1 has 256); None for the whole input.
-      pool_bytes: features that one pool may have in memory; a larger one is dealt into sub-pools, of which the manifest tells.
-    """
-
-    folder: str
-    name: str = "train"
-    num_shards: int = 0
-    chunk_shards: int | None = None
-    overwrite: bool = False
-    pool_bytes: int = 1 << 30
+    before: dict[str, Any]
+    plan: sampling.Plan
+    packed: pools.Pools
+    layout: Layout
+    work: Work
 
 
 def run(
@@ -78,35 +64,17 @@ def run(
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
-    check_input(source, settings)
-    engine.check_reach(source.files[0], output.folder)
-    if holdout is not None:
-        engine.check_reach(holdout.source.files[0])
-        holdout.check(source.schema)
-    given = None if counts is None else read_counts(counts, settings)
-    order = _order(source, settings, output, engine, counts, holdout)
-    work = find_work(output.folder, order, output.overwrite)
-    noted = None if work is None else work.folder / _COUNTED / folders.STATS
-    if given is None and noted is not None and noted.exists():
-        given = read_counts(str(noted), settings)
-    counted = None
-    if given is None:
-        counted = stats.compute(source, engine)
-        given = _planned_by(counted)
-    before, sets = given
-    plan = make_plan(source, settings, before, sets)
-    work = work or open_work(output.folder, order, output.overwrite)
-    if counted is not None:
-        folders.write(counted, str(work.folder / _COUNTED), None)
-    layout = _layout(source, plan, output, engine)
+    before, plan, packed, layout, work = _prepare(source, settings, output, engine, counts, holdout)
     folder = storage.to_path(output.folder)
     bank = collect_bank(source, plan, engine, folder, str(work.spill))
-    packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, output.pool_bytes)
     store = work.runs("features") if engine.runner == "local" else None
-    threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
-    job = rebalance.Job(source, route.Work(plan, packed, layout, source.schema, store, bank), output.chunk_shards, holdout, threads)
+    turns = room.turns(source, engine, output.memory, str(work.spill))
+    shared = route.Work(plan, packed, layout, source.schema, store, bank)
+    job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
     entries, statistics, books, bad, forecast, near, progress = rebalance.run(job, engine, work)
     source.check_bad(bad, books.get("read", 0))
+    if books.get(rebalance.FILES) != len(source.files):
+        raise DataError(f"{books.get(rebalance.FILES)} of {len(source.files)} files were read, so Beam lost some on the way: run it again")
     totals = totals_of(books, bad, entries, settings.methods)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
         raise DataError(f"{totals['read']} records were read, but {before['num_records']} a moment before: the input changes, run it again")
@@ -145,6 +113,37 @@ def run(
     return Resumed(manifest, resumption(steps) if work.resumed else "")
 
 
+def _prepare(
+    source: Input, settings: sampling.Settings, output: Output, engine: runners.Engine, counts: str | None, holdout: HoldOut | None
+) -> _Prepared:
+    """Check what can be, count, plan, and open the output; the statistics of the input are let go at the end, but what is told of them."""
+    check_input(source, settings)
+    engine.check_reach(source.files[0], output.folder)
+    if holdout is not None:
+        engine.check_reach(holdout.source.files[0])
+        holdout.check(source.schema)
+    given = None if counts is None else read_counts(counts, settings)
+    order = _order(source, settings, output, engine, counts, holdout)
+    work = find_work(output.folder, order, output.overwrite)
+    noted = None if work is None else work.folder / _COUNTED / folders.STATS
+    if given is None and noted is not None and noted.exists():
+        given = read_counts(str(noted), settings)
+    counted = None
+    if given is None:
+        counted = stats.compute(source, engine)
+        given = _planned_by(counted)
+    before, sets = given
+    plan = make_plan(source, settings, before, sets)
+    packed = room.pack(source, plan, engine, output.pool_videos)
+    room.check_budget(source, plan, packed, engine, output.memory)
+    work = work or open_work(output.folder, order, output.overwrite)
+    if counted is not None:
+        folders.write(counted, str(work.folder / _COUNTED), None)
+    growth = sampling.growth(plan, sets)
+    room.check_disk(source, plan, growth, packed, output)
+    return _Prepared(before, plan, packed, room.layout(source, plan, growth, output, engine), work)
+
+
 def _order(
     source: Input,
     settings: sampling.Settings,
@@ -164,7 +163,8 @@ def _order(
         "num_shards": output.num_shards,
         "chunk_shards": output.chunk_shards,
         "workers": engine.processes(source.bytes) if engine.runner == "local" else 0,
-        "pool_bytes": [output.pool_bytes, pooled_bytes(source, engine)],
+        "pool_videos": output.pool_videos or room.most_pooled(source, engine),
+        "output_rows": room.output_rows(source, output, engine),
         "holdout": None if holdout is None else [holdout.near, [storage.identity(path) for path in holdout.source.files]],
         "versions": versions(),
     }
@@ -219,13 +219,13 @@ def _planned_by(statistics: Statistics) -> Counted:
 
 
 def read_counts(counts: str, settings: sampling.Settings) -> Counted:
-    """What a `stats.json` holds, and the label sets, which lie beside it, if the policy needs them."""
+    """What a `stats.json` holds, and the label sets, which lie beside it; None where they do not, and the policy does not need them."""
     found = shards.read_json(counts)
     if not isinstance(found, dict) or not {"num_records", "label_counts"} <= found.keys():
         raise DataError(f"{counts} is no stats.json of yt8m-data stats: it lacks 'num_records' or 'label_counts'")
-    beside = str(storage.to_path(counts).parent)
-    sets = folders.read(beside).results()["label_sets"] if sampling.needs_sets(settings) else None
-    return found, sets
+    beside = storage.to_path(counts).parent
+    known = sampling.needs_sets(settings) or (beside / folders.STATE).exists()
+    return found, folders.read(str(beside)).results()["label_sets"] if known else None
 
 
 def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: storage.OnePath, disk: str) -> str | None:
@@ -240,28 +240,3 @@ def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, fol
         selection = deltas.plan(plan.counts, plan.threshold, plan.settings.deltas, plan.settings.seed)
         deltas.write(str(path), delta_job.collect(source, selection, engine, disk).deltas)
     return str(path)
-
-
-def _layout(source: Input, plan: sampling.Plan, output: Output, engine: runners.Engine) -> Layout:
-    """Choose the number of shards and partitions, and check that the disk has room for the output, and for the input once more."""
-    size = int(source.bytes * max(plan.growth(), 1.0))
-    disk = storage.disk_for(output.folder)
-    there = 0 if storage.is_remote(output.folder) else storage.size_below(output.folder)
-    needed, free = size + 2 * source.bytes - there, shutil.disk_usage(disk).free
-    if needed > free:
-        space = f"up to {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free"
-        raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
-    num_shards = output.num_shards or len(source.files)
-    if engine.runner == "local":
-        records = int((source.estimated_records or 1) * max(plan.growth(), 1.0))
-        partitions = max(records // OUTPUT_ROWS + 1, 4 * engine.processes(source.bytes))
-    else:
-        partitions = size // OUTPUT_BYTES + 1
-    return Layout(output.folder, output.name, num_shards, min(num_shards, partitions), plan.settings.seed)
-
-
-def pooled_bytes(source: Input, engine: runners.Engine) -> int:
-    """Return what a video takes of a pool's memory. Frames that were spilled to a disk stay there, and their means are in memory."""
-    if source.schema.kind == "frame" and engine.runner != "local":
-        return source.bytes // max(source.estimated_records or 1, 1)
-    return sum(4 * feature.size for feature in source.schema.features)

@@ -25,6 +25,7 @@ from beam_jobs.once import MAIN, Once, Unit
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, Layout, split_batch
 from yt8m_data import classes, codec, storage, tfrecord
+from yt8m_data.chunks import Chunks
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import Schema
 from yt8m_data.shard_file import is_whole, open_shard
@@ -168,7 +169,7 @@ class _RouteFile(beam.DoFn):
 
     def process(self, file: tuple[int, str, int]) -> Iterator[Any]:
         _, path, split = file
-        books: Tally[str] = Tally(read=0)
+        books: Tally[str] = Tally(files=1, read=0)
         bad: list[BadRecord] = []
         yield from self.read.file(path, split, self.counter, books, bad)
         yield beam.pvalue.TaggedOutput(BOOKS, books)
@@ -186,7 +187,7 @@ class _WriteTask(beam.DoFn):
         number, partitions = element
         task, layout = self.router.tasks[number], self.router.layouts[self.router.tasks[number].layout]
         entries, hashes = [], []
-        parts = (pa.concat_batches(batches) for batches in map(list, partitions) if batches)
+        parts = map(Chunks, partitions)
         for shard, rows in layout.ordered(task.task, parts, self.schema):
             with open_shard(layout.path(shard), self.schema, self.schema.arrow, layout.form) as writer:
                 for batch in rows:

@@ -84,7 +84,10 @@ class ReadSpilled(beam.PTransform):
 
     def expand(self, sources: Any) -> Any:
         """Wait for all elements of the sources, a tuple of PCollections, each of which stands for finished runs."""
-        written = sources | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
+        nothing = tuple(  # so that none of what stands for the runs goes through the runner, which would hold it all in memory
+            source | f"Finished {number}" >> beam.Map(lambda _: None) for number, source in enumerate(sources)
+        )
+        written = nothing | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
         start = sources[0].pipeline | "Start" >> beam.Create([self.folder], reshuffle=False)
         return start | "List" >> beam.FlatMap(_listed, self.groups, beam.pvalue.AsSingleton(written)) | "Spread" >> beam.Reshuffle()
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from yt8m_data import spill, storage
+from yt8m_data import memory, spill, storage
 from yt8m_data.work import Work
 
 MAIN = "main"  # the output of a DoFn that has no tag
@@ -73,6 +73,7 @@ class Once(beam.DoFn):
                 yield Unit(name, True, outputs)
                 return
         outputs = self._outputs(name, element)
+        memory.give_back()  # what this unit took, the next may take in other pieces
         with storage.atomic_write(note) as stream:
             pickle.dump(outputs, stream)
         yield Unit(name, False, outputs)

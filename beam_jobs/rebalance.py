@@ -26,20 +26,22 @@ from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
 from beam_jobs.transforms import BAD, READING, Layout, MergeStatistics, ReadShard, WriteShards
 from yt8m_data.errors import BadRecord
 from yt8m_data.shard_file import is_whole
-from yt8m_data.statistics import Statistics
+from yt8m_data.statistics import Reading, Statistics
+from yt8m_data.turns import Turns
 from yt8m_data.work import Work
 
-HELD_OUT_BAD = "held out: bad"
+FILES, HELD_OUT_BAD = "files", "held out: bad"  # entries of the books
 
 
 class Job(NamedTuple):
-    """What the pipeline works on; `threads` are for a partition's search."""
+    """What the pipeline works on; `threads` are for a partition's search, `turns` for the memory that it takes (None on a service)."""
 
     source: Input
     work: route.Work
     chunk_shards: int | None
     holdout: HoldOut | None
     threads: int
+    turns: Turns | None
 
     @property
     def chunks(self) -> int:
@@ -76,7 +78,8 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
         entries = parts.written | "Entries" >> beam.FlatMap(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
         statistics = parts.written | "Statistics" >> beam.Map(lambda pair: pair[1])
         merged = statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(source.schema))
-        books = parts.books | "Books" >> beam.Flatten() | "Add up" >> beam.CombineGlobally(add_up)
+        sums = [each | f"Add up {number}" >> beam.CombineGlobally(add_up) for number, each in enumerate(parts.books)]  # on the workers
+        books = sums | "Books" >> beam.Flatten() | "Add up" >> beam.CombineGlobally(add_up)
         forecast = parts.forecast | "Add up the forecast" >> beam.CombineGlobally(total)
         singles = beam.pvalue.AsSingleton(merged), beam.pvalue.AsSingleton(books), beam.pvalue.AsSingleton(forecast)
         lists = [beam.pvalue.AsList(part) for part in (parts.bad, parts.near, parts.progress)]
@@ -115,12 +118,14 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _
     pools_ = tuple(spilled) | "Pools" >> ReadSpilled(pooled)
     named = pools_ | "Name pools" >> beam.MapTuple(lambda number, batches: (f"pools-{number:06d}", (number, batches)))
     made = named | "Synthesize" >> beam.ParDo(Once(_synthesize(job, counter), work, {MAIN: output}))
-    tasks = (read, made) | "Output" >> ReadSpilled(output, [[number] for number in range(job.work.layout.num_partitions)])
-    named = tasks | "Name shards" >> beam.MapTuple(lambda number, parts: (f"shards-{number:06d}", (number, parts[0])))
-    written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, job.work.layout)))
+    layout = job.work.layout
+    tasks = (read, made) | "Output" >> ReadSpilled(output, [layout.partitions_of(task) for task in range(layout.num_tasks)])
+    named = tasks | "Name shards" >> beam.MapTuple(lambda task, parts: (f"shards-{task:06d}", (task, parts)))
+    written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, layout)))
     steps = {"files": read, "pools": made, "parts of the output": written}
     progress = [units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items()] | "Done" >> beam.Flatten()
     books += [outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items()]
+    books.append(outputs(read, READING, "Readings") | "Count files" >> beam.Map(_files_of))
     bad, forecast, near = outputs(read, BAD, "Bad"), outputs(read, FORECAST, "Forecast"), outputs(made, NEAR, "Near")
     return _Parts(outputs(written, MAIN, "Shards"), books, bad, forecast, near, progress)
 
@@ -143,7 +148,9 @@ def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, cou
     empty = pa.RecordBatch.from_pylist([], schema=job.work.sent)  # so that a shard without rows is written too
     numbers = pipeline | "Parts" >> beam.Create(list(range(job.work.layout.num_partitions)))
     every = numbers | "Empty" >> beam.Map(lambda number: (number, empty))
-    written = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None) | "Write" >> beam.ParDo(_write(job, counter))
+    grouped = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None)  # there is a task for each partition
+    written = grouped | "Whole" >> beam.MapTuple(lambda number, batches: (number, [batches])) | "Write" >> beam.ParDo(_write(job, counter))
+    books.append(read[READING] | "Count files" >> beam.Map(_files_of))
     nothing = pipeline | "No units" >> beam.Create([])
     return _Parts(written, [*books, read[BOOKS], made[BOOKS]], read[BAD], read[FORECAST], made[NEAR], nothing)
 
@@ -165,7 +172,7 @@ def _read_held_out(job: Job, holdout: HoldOut, counter: Counter) -> Chain:
 
 
 def _synthesize(job: Job, counter: Counter) -> beam.DoFn:
-    return Synthesize(job.work, job.threads, counter.of("made"), None if job.holdout is None else job.holdout.near)
+    return Synthesize(job.work, job.threads, counter.of("made"), None if job.holdout is None else job.holdout.near, job.turns)
 
 
 def _write(job: Job, counter: Counter) -> beam.DoFn:
@@ -176,6 +183,10 @@ def _write(job: Job, counter: Counter) -> beam.DoFn:
 def _are_whole(layout: Layout, done: Mapping[str, list[Any]]) -> bool:
     """Whether the shards of a part of the output are as they were left."""
     return all(is_whole(os.path.join(layout.folder, entry["name"]), entry) for entries, _ in done[MAIN] for entry in entries)
+
+
+def _files_of(reading: Reading) -> Tally[Any]:
+    return Tally({FILES: reading.files})
 
 
 def _progress_of(unit: Unit, step: str) -> Progress:

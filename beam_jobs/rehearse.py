@@ -13,8 +13,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs import runners
-from beam_jobs.augment import PARTITION_BYTES, collect_bank, plan_of_input, pooled_bytes
+from beam_jobs import room, runners
+from beam_jobs.augment import collect_bank, plan_of_input
 from beam_jobs.forecast import total
 from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
@@ -23,6 +23,7 @@ from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize, Work
 from beam_jobs.transforms import READING, Layout, ReadShards
 from yt8m_data import pools, sampling
 from yt8m_data.statistics import Reading, distinct_labels
+from yt8m_data.turns import Turns
 
 
 def dry_run(
@@ -31,7 +32,8 @@ def dry_run(
     engine: runners.Engine,
     counts: str | None = None,
     chunk_shards: int | None = None,
-    pool_bytes: int = 1 << 30,
+    pool_videos: int | None = None,
+    memory: int = 4 << 30,
 ) -> tuple[sampling.Plan, np.ndarray, float]:
     """Make the plan and count what would be written: label counts, float64 [num_classes], and records.
 
@@ -43,8 +45,11 @@ def dry_run(
     plan = plan_of_input(source, settings, engine, counts)
     narrow = replace(source, schema=replace(source.schema, features=source.schema.features[:1]))
     with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
-        packed = pools.pack(plan, pooled_bytes(source, engine), PARTITION_BYTES, pool_bytes)
-        counted, _ = _count(narrow, plan, packed, engine, chunk_shards, folder, collect_bank(narrow, plan, engine, Path(folder), folder))
+        packed = room.pack(source, plan, engine, pool_videos)
+        room.check_budget(source, plan, packed, engine, memory)
+        turns = room.turns(source, engine, memory, folder)
+        bank = collect_bank(narrow, plan, engine, Path(folder), folder)
+        counted, _ = _count(narrow, plan, packed, engine, chunk_shards, folder, bank, turns)
     return plan, counted[:-1], float(counted[-1])
 
 
@@ -56,9 +61,9 @@ def _count(
     chunk_shards: int | None,
     folder: str,
     bank: str | None,
+    turns: Turns | None,
 ) -> Any:
     schema = source.schema
-    threads = max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
     layout = Layout(folder, "none", 1, 1, plan.settings.seed)
     spill, store = (os.path.join(folder, part) if engine.runner == "local" else None for part in ("pools", "features"))
     work = Work(plan, packed, layout, schema, store, bank)
@@ -67,7 +72,7 @@ def _count(
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
         route = Route(work, chunk_shards)
         routed = read.batches | "Route" >> beam.ParDo(route).with_output_types(PAIR).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
-        synthesize = Synthesize(work, threads, counter.of("made"), None)
+        synthesize = Synthesize(work, room.threads(source, engine), counter.of("made"), None, turns)
         grouped = (routed.pools,) | "Pools" >> GroupBatches(spill)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
         counts = (routed[KEPT], made.batches) | beam.Flatten() | "Count" >> beam.Map(_counts, schema.num_classes)

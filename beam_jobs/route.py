@@ -23,6 +23,7 @@ from beam_jobs.transforms import HASH, ORDER, Layout, split_batch
 from yt8m_data import deltas, pools, quality, recipes, sampling, store, synthesis
 from yt8m_data.recipes import InBatch, Rows
 from yt8m_data.schema import PROVENANCE, Schema
+from yt8m_data.turns import Turns
 
 KEPT, BOOKS, FORECAST, NEAR = "kept", "books", "forecast", "near"
 
@@ -132,16 +133,25 @@ class Synthesize(beam.DoFn):
       threads: for large pools.
       counter: counts the synthetic videos.
       near: of `HoldOut`, where videos are held out.
+      turns: of the processes that share a memory budget; None on a service.
     """
 
-    def __init__(self, work: Work, threads: int, counter: Counter, near: float | None) -> None:
-        self.work, self.threads, self.counter, self.near = work, threads, counter, near
+    def __init__(self, work: Work, threads: int, counter: Counter, near: float | None, turns: Turns | None = None) -> None:
+        self.work, self.threads, self.counter, self.near, self.turns = work, threads, counter, near, turns
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
         """Make what a partition's bases give."""
-        work, plan, visual = self.work, self.work.plan, self.work.schema.features[0]
         partition, batches = element
         everything = pa.concat_batches(list(batches))
+        if self.turns is None:
+            yield from self._make(partition, everything)
+            return
+        size = self.work.schema.features[0].size
+        with self.turns.take(pools.memory(self.work.plan, everything.num_rows, size, self.threads)):
+            yield from self._make(partition, everything)
+
+    def _make(self, partition: int, everything: pa.RecordBatch) -> Iterator[Any]:
+        work, plan, visual = self.work, self.work.plan, self.work.schema.features[0]
         everything = everything.take(pa.array(np.argsort(everything.column(ORDER).to_numpy())))
         order = everything.column(ORDER).to_numpy()
         keys = everything.column(store.PLACE).to_numpy() if work.store else np.arange(len(order))

@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs import doctor, forkserver, progress
@@ -31,6 +31,11 @@ PRESETS = {
     "spark": ("--runner=SparkRunner",),
     "dataflow": ("--runner=DataflowRunner",),
 }
+
+# FnApiRunner, which is Beam's portable job service too, sends a stage its input through a buffer that a timer empties each second. This
+# does not lock out who writes (TimeBasedBufferingClosableOutputStream in Beam 2.77), and clears what was written since it looked, so that
+# elements were lost on busy machines. Without a time limit there is no timer, and an input is sent when it is whole.
+worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
 
 _PARALLEL_BYTES = 256 << 20  # below this, starting worker processes takes longer than the job
 

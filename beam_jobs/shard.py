@@ -25,7 +25,8 @@ from yt8m_data.splits import Splits
 from yt8m_data.work import open_work, versions
 
 MINIMUM_BUDGET = 64 << 20
-_COPIES = 3  # of a partition that a task holds at its worst: what was read back, what it was joined to, and what Arrow and malloc add
+_COPIES = 2  # of a partition, at a task's worst: its records once, and as much room for rows to be written and for a larger partition
+_TASKS = 4  # that each process has, if there are as many shards: all are busy to the end
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,10 @@ def _plan(source: Input, request: Request, engine: runners.Engine, split_of_file
         num_shards = [max(1, -int(-size * share // request.shard_bytes)) for share in shares]
     else:
         num_shards = [max(1, round((request.num_shards or len(source.files)) * share)) for share in shares]
-    part = request.memory // (_COPIES * engine.processes(sum(sizes)))
-    wanted = [max(1, -int(-size * share // part)) for share in shares]
-    partitions = [w if w <= n else n * -(-w // n) for w, n in zip(wanted, num_shards, strict=True)]
+    processes = engine.processes(sum(sizes))
+    part = request.memory // (_COPIES * processes)
+    of_each = zip(shares, num_shards, strict=True)
+    partitions = [Layout.partitions_for(size * share, number, part, _TASKS * processes) for share, number in of_each]
     return {
         "job": "shard",
         "inputs": [storage.identity(path) for path in source.files],
@@ -169,6 +171,8 @@ def _write_manifests(
     counts = [sum(entry["records"] for entry in listed) for listed in entries]
     totals = {"read": books["read"] + len(bad), "kept": books["kept"], "dropped": books["dropped"], "bad": len(bad), "written": sum(counts)}
     complete = all(len(listed) == layout.num_shards for listed, layout in zip(entries, router.layouts, strict=True))
+    if books["files"] != len(source.files):
+        raise DataError(f"{books['files']} of {len(source.files)} files were read, so Beam lost some on the way: run it again")
     if totals["read"] != totals["kept"] + totals["dropped"] + totals["bad"] or totals["written"] != totals["kept"] or not complete:
         raise DataError(f"the books do not balance, so records were lost or doubled on the way: {totals}")
     common = {

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_jobs.progress import Counter
 from yt8m_data import codec, heads, shards, storage, tfrecord
+from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
@@ -171,15 +172,23 @@ class Layout(NamedTuple):
         return [s for s in range(self.num_shards) if s * self.num_tasks // self.num_shards == task]
 
     def partitions_of(self, task: int) -> list[int]:
-        """List the partitions of a task."""
+        """List the partitions of a task, whose ranges of the hash follow one another."""
         parts = self.num_partitions // self.num_tasks
         return list(range(task * parts, (task + 1) * parts))
+
+    @staticmethod
+    def partitions_for(size: float, num_shards: int, most: int, tasks: int) -> int:
+        """Choose a number of partitions: none has more than `most` of the `size`, and there are `tasks` if there are as many shards."""
+        shards_of_one = int(most * num_shards / max(size, 1))
+        if not shards_of_one:
+            return num_shards * -int(-size // (num_shards * most))
+        return max(-(-num_shards // shards_of_one), min(num_shards, tasks))
 
     def path(self, shard: int) -> str:
         """Return the path of a shard."""
         return os.path.join(self.folder, shards.shard_name(self.name, shard, self.num_shards, self.form.suffix))
 
-    def ordered(self, task: int, parts: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    def ordered(self, task: int, parts: Iterable[Chunks], schema: Schema) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
         """Put the rows of a task in order: each of its shards, with batches of its rows, to be taken before the next shard.
 
         Args:
@@ -202,17 +211,32 @@ class Layout(NamedTuple):
         for shard in self.shards_of(task):
             yield shard, of(shard)
 
-    def _sorted(self, parts: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Cut the rows of the partitions, in order, into batches of up to `size` rows of one shard."""
-        for part in parts:
-            given = HASH in part.schema.names
+    def _sorted(self, parts: Iterable[Chunks], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Cut the rows of all partitions, in order, into batches of `size` rows of a shard, its last of less; partitions do not show."""
+        shard, pending, missing = -1, list[pa.RecordBatch](), size
+        for part in filter(len, parts):
+            given = HASH in part.names
             hashes = part.column(HASH).to_numpy() if given else self.hashes(part.column("id").to_pylist())
             order = _by_hash(hashes, part.column("id"))
             shard_of = self.shard(hashes)[order]
             for rows in np.split(order, np.flatnonzero(np.diff(shard_of)) + 1):
-                for at in range(0, len(rows), size):
-                    yield int(self.shard(hashes[rows[:1]])[0]), part.take(pa.array(rows[at : at + size]))
+                if (this := int(self.shard(hashes[rows[:1]])[0])) != shard and pending:
+                    yield shard, _joined(pending)
+                    pending, missing = [], size
+                shard = this
+                while len(rows):
+                    pending.append(part.take(rows[:missing]))
+                    rows, missing = rows[missing:], missing - pending[-1].num_rows
+                    if not missing:
+                        yield shard, _joined(pending)
+                        pending, missing = [], size
             del part  # before the next one is read
+        if pending:
+            yield shard, _joined(pending)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _by_hash(hashes: np.ndarray, ids: pa.BinaryArray) -> np.ndarray:
@@ -235,7 +259,7 @@ def _by_hash(hashes: np.ndarray, ids: pa.BinaryArray) -> np.ndarray:
 
 
 class WriteShards(beam.DoFn):
-    """(partition, batches) -> its shuffled shards on disk; gives their `(manifest entries, Statistics)`.
+    """(task, batches of each of its partitions) -> its shuffled shards on disk; gives their `(manifest entries, Statistics)`.
 
     An id that comes twice ends the job.
 
@@ -257,13 +281,12 @@ class WriteShards(beam.DoFn):
     ) -> None:
         self.layout, self.schema, self.columns, self.counter, self.make = layout, schema, columns, counter, make
 
-    def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[tuple[list[dict[str, Any]], Statistics]]:
-        """Write the shards of a partition."""
-        partition, batches = element[0], list(element[1])
-        parts = [pa.concat_batches(batches)] if batches else []
+    def process(self, element: tuple[int, list[Iterable[pa.RecordBatch]]]) -> Iterator[tuple[list[dict[str, Any]], Statistics]]:
+        """Write the shards of a task."""
+        task, partitions = element
         make = self.make() if self.make else None
         entries, statistics = [], Statistics(self.schema)
-        for shard, rows in self.layout.ordered(partition, parts, self.schema):
+        for shard, rows in self.layout.ordered(task, map(Chunks, partitions), self.schema):
             with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
                 for batch in map(make, rows) if make else rows:
                     writer.write(batch)

@@ -1,8 +1,13 @@
-"""Amounts of bytes as people write them, and how much memory this process may take."""
+"""Amounts of bytes as people write them, how much memory this process may take, and giving back what it does not need."""
 
+import ctypes
+import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+import pyarrow as pa
 
 from yt8m_data.errors import DataError
 
@@ -25,6 +30,17 @@ def available(control_groups: str = "/sys/fs/cgroup", membership: str = "/proc/s
     """The machine's memory in bytes, or the smallest limit among this process's control groups, where that is less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([physical, *_limits(Path(control_groups), Path(membership))])
+
+
+def give_back() -> None:
+    """Give freed memory back to the system, as far as Arrow and the C library keep any: threads leave much in glibc's arenas."""
+    pa.default_memory_pool().release_unused()
+    _trim()(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], int]:
+    return getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # it is glibc's
 
 
 def _limits(root: Path, membership: Path) -> list[int]:

@@ -1,8 +1,8 @@
 """Which videos meet in which pool, and the work on one partition of pools.
 
 A label's pool is all videos that carry it. Pools are packed into partitions, so that a video that is in several of them travels once, and
-labels with equal counts share a partition, so that the videos which may use one another's pairs always meet. A pool that is too large for
-the memory is dealt into sub-pools by a hash of the id, each a partition of its own.
+labels with equal counts share a partition, so that the videos which may use one another's pairs always meet. A pool of more videos than
+are wanted in one is dealt into sub-pools by a hash of the id, each a partition of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from yt8m_data import synthesis
 from yt8m_data.deltas import Deltas
-from yt8m_data.neighbors import Pool, search
+from yt8m_data.neighbors import TILE_SCORES, Pool, search
 from yt8m_data.sampling import OVER, Plan
 from yt8m_data.schema import Schema
 from yt8m_data.shards import stable_hash
@@ -22,6 +22,9 @@ from yt8m_data.statistics import distinct_labels
 
 MAKE_ROWS = 1 << 16  # synthetic videos whose recipes are made at a time
 BINS_PER_OCTAVE = 4  # of the histogram of distances
+
+# What the work on a partition takes of memory, measured: of each video beside its vector, of each of its neighbours, and of each score.
+_VIDEO_BYTES, _NEIGHBOR_BYTES, _SCORE_BYTES = 512, 64, 12
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,13 @@ class Pools:
         partitions[salted] += (hashes % self.salts[labels[salted]].astype(np.uint64)).astype(np.int64)
         return partitions
 
+    def videos(self, counts: np.ndarray) -> np.ndarray:
+        """Tell about how many videos each partition has at most, int64 [count], of those of each label, int64 [num_classes]."""
+        most = np.zeros(self.count, np.int64)
+        for label in np.flatnonzero(self.partition >= 0).tolist():
+            most[self.partition[label] : self.partition[label] + self.salts[label]] += -(-counts[label] // self.salts[label])
+        return most
+
 
 class Made(NamedTuple):
     """How to make synthetic videos of a partition; the arrays are [rows].
@@ -67,14 +77,14 @@ class Made(NamedTuple):
     filler: np.ndarray
 
 
-def pack(plan: Plan, video_bytes: int, partition_bytes: int, pool_bytes: int | None = None) -> Pools:
-    """Pack the pools into partitions of about `partition_bytes`, rarest labels first; deal those above `pool_bytes` into sub-pools."""
+def pack(plan: Plan, video_bytes: int, partition_bytes: int, pool_videos: int | None = None) -> Pools:
+    """Pack the pools into partitions of about `partition_bytes`, rarest labels first; deal those above `pool_videos` into sub-pools."""
     labels = np.flatnonzero(plan.regime == OVER)  # with those that the plan counted no video of: older counts may lack a label
     labels = labels[np.argsort(plan.counts[labels], kind="stable")]
     counts = plan.counts[labels]
     first_of_count = np.searchsorted(counts, counts)
     before = np.concatenate(([0], np.cumsum(counts)))[first_of_count] * video_bytes
-    parts = np.maximum(-(-counts * video_bytes // pool_bytes), 1) if pool_bytes else np.ones(len(labels), np.int64)
+    parts = np.maximum(-(-counts // pool_videos), 1) if pool_videos else np.ones(len(labels), np.int64)
     whole = parts == 1
     _, packed = np.unique(before[whole] // partition_bytes, return_inverse=True)
     count = int(packed.max(initial=-1)) + 1
@@ -85,6 +95,14 @@ def pack(plan: Plan, video_bytes: int, partition_bytes: int, pool_bytes: int | N
     needed = np.zeros(len(plan.counts), bool)
     needed[plan.pool_labels] = True
     return Pools(partition, needed, salts, max(count + int(parts[~whole].sum()), 1), plan.settings.seed)
+
+
+def memory(plan: Plan, videos: int, size: int, threads: int) -> int:
+    """Tell about how many bytes the work on a partition of so many videos takes at its worst, with vectors of `size` values."""
+    pool = min(videos, int(plan.counts[plan.regime == OVER].max(initial=0)))  # each thread copies one, and takes its scores
+    neighbors = int(plan.neighbors.max(initial=0))
+    shared = videos * (4 * size + _VIDEO_BYTES + _NEIGHBOR_BYTES * neighbors)
+    return shared + threads * (4 * size * pool + _SCORE_BYTES * min(TILE_SCORES, pool * pool))
 
 
 def route(plan: Plan, pools: Pools, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ class Rows(Protocol):
         """Copy the vectors of some videos, float32 [M, size]; of ones with frames the means of the first feature."""
 
     def frames(self, feature: str, key: int) -> np.ndarray:
-        """View the frames of a video, uint8 [frames, size]."""
+        """Give the frames of a video, uint8 [frames, size]."""
 
 
 class InBatch:

@@ -86,10 +86,13 @@ def locate(folder: str) -> dict[int, np.ndarray]:
 
 
 def read(folder: str, pieces: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """Read pieces that `locate` found, with no run finished since; their columns point into the mapped files."""
+    """Read pieces that `locate` found, with no run finished since.
+
+    They are read rather than mapped: pages of mapped files would count as the process's memory until the system wants them back.
+    """
     names = finished(folder) if len(pieces) else []
     for number in np.unique(pieces[:, 0]).tolist():
-        with pa.memory_map(str(Path(folder) / f"{names[number]}.run")) as source:
+        with pa.OSFile(str(Path(folder) / f"{names[number]}.run")) as source:
             columns = pa.ipc.read_schema(source)
             for offset, size in pieces[pieces[:, 0] == number, 1:].tolist():
                 source.seek(offset)

@@ -3,17 +3,19 @@
 Any number of processes append to one file. What a shuffle moves instead of features is a place in it, of eight bytes; and however many
 videos are made of another one, its features are written once. A video's lie behind one another, as they are in memory; before the frames of
 one stand their number and the mean of the first feature, by which neighbours are sought.
+
+The file is read place by place and not mapped: of a mapped file the system may put megabytes into a process's memory for each place that
+is looked at, and leave them there until it wants them back.
 """
 
 import fcntl
-import mmap
 import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from yt8m_data import quantize, storage, wire
+from yt8m_data import quantize, storage
 from yt8m_data.recipes import InBatch
 from yt8m_data.schema import Schema
 
@@ -70,23 +72,35 @@ class Store:
     def __init__(self, path: str, schema: Schema) -> None:
         self._sizes, self._framed = {feature.name: feature.size for feature in schema.features}, schema.kind == "frame"
         self._mean = next(iter(schema.features)).size
-        self._file = np.empty(0, np.uint8)
-        if os.path.exists(path) and os.path.getsize(path):
-            with open(path, "rb") as stream:
-                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            mapped.madvise(mmap.MADV_RANDOM)
-            self._file = np.frombuffer(mapped, np.uint8)
+        self._stream = open(path if os.path.exists(path) else os.devnull, "rb", buffering=0)  # noqa: SIM115  open as long as this is
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
     def vectors(self, feature: str, places: np.ndarray) -> np.ndarray:
         """Copy the vectors of some videos, float32 [M, size]; of ones with frames the mean of the first feature."""
         before = _COUNT_BYTES if self._framed else 4 * self._before(feature)
-        return wire.gather(self._file, places + before, 4 * self._sizes[feature]).view("<f4")
+        found = np.empty((len(places), self._sizes[feature]), "<f4")
+        self._read(found, (places + before).tolist())
+        return found
 
     def frames(self, feature: str, place: int) -> np.ndarray:
-        """View the frames of a video, uint8 [frames, size]."""
-        count = int(self._file[place : place + _COUNT_BYTES].view(np.int64)[0])
-        start = place + _COUNT_BYTES + 4 * self._mean + count * self._before(feature)
-        return self._file[start : start + count * self._sizes[feature]].reshape(count, -1)
+        """Copy the frames of a video, uint8 [frames, size]."""
+        count = np.empty((1, 1), np.int64)
+        self._read(count, [place])
+        codes = np.empty((1, int(count[0, 0]) * self._sizes[feature]), np.uint8)
+        self._read(codes, [place + _COUNT_BYTES + 4 * self._mean + int(count[0, 0]) * self._before(feature)])
+        return codes.reshape(-1, self._sizes[feature])
+
+    def _read(self, rows: np.ndarray, places: list[int]) -> None:
+        """Fill each row of an array with the bytes that stand at its place."""
+        size, descriptor, view = rows.itemsize * rows.shape[1], self._stream.fileno(), rows.reshape(-1).view(np.uint8).data
+        for start, place in zip(range(0, size * len(places), size), places, strict=True):
+            read, end = os.preadv(descriptor, [view[start : start + size]], place), start + size
+            while start + read < end:  # a signal came between
+                more = os.preadv(descriptor, [view[start + read : end]], place + read)
+                if not more:
+                    raise EOFError(f"{self._stream.name} ends at {place + read}, within the features at {place}")
+                read += more
 
     def _before(self, feature: str) -> int:
         """The values of the features before this one."""

@@ -8,10 +8,12 @@ from beam_jobs.commands.options import (
     ACCELERATOR,
     ENGINE,
     INPUT,
+    MEMORY,
     OVERWRITE,
     VOCABULARY,
     command_line,
     engine_of,
+    memory_budget,
     open_input,
     told,
     yt8m_data,
@@ -68,12 +70,10 @@ from yt8m_data.errors import DataError
 )
 @click.option("--chunk-shards", type=click.IntRange(1), default=256, show_default=True, help="Files in a chunk.")
 @click.option(
-    "--pool-memory",
+    "--pool-videos",
     type=click.IntRange(1),
-    default=1 << 10,
-    show_default=True,
-    metavar="MB",
-    help="Features of one label's videos to hold at a time; a label with more is dealt into parts.",
+    metavar="N",
+    help="Videos among which neighbours are sought; a label with more is dealt into parts.  [default: what 1 GiB holds of their features]",
 )
 @click.option("--num-shards", type=click.IntRange(0), default=0, help="Shards to write.  [default: as many as are read]")
 @click.option("--name", default="train", show_default=True, help="Start of the shards' names.")
@@ -84,6 +84,7 @@ from yt8m_data.errors import DataError
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and the counts to expect, and write nothing.")
 @click.option("--exact", is_flag=True, help="With --dry-run: seek the neighbours and count what would be made, instead of a bound.")
+@MEMORY
 @VOCABULARY
 @INPUT
 @ENGINE
@@ -113,17 +114,17 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     if options["exact"] and not options["dry_run"]:
         raise DataError("--exact is how a dry run counts: give --dry-run too")
     chunk = options["chunk_shards"] if options["pool"] == "chunk" else None
-    pool_bytes = options["pool_memory"] << 20
+    memory = memory_budget(options["memory_budget"])
     if options["dry_run"]:
         if options["exact"]:
             from beam_jobs import rehearse
 
-            foreseen = rehearse.dry_run(source, settings, engine, options["counts"], chunk, pool_bytes)
+            foreseen = rehearse.dry_run(source, settings, engine, options["counts"], chunk, options["pool_videos"], memory)
         else:
             foreseen = job.dry_run(source, settings, engine, options["counts"])
         click.echo(text.plan(*foreseen, names, options["exact"]))
         return
-    output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"], pool_bytes)
+    output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"], options["pool_videos"], memory)
     held_out = open_input(options["holdout"], options["vocabulary"], options)[0] if options["holdout"] else None
     holdout = job.HoldOut(held_out, options["near"]) if held_out else None
     manifest = told(job.run(source, settings, output, engine, options["counts"], holdout))

@@ -43,6 +43,10 @@ ACCELERATOR = click.option(
     help="On a service: the GPU for the stage that seeks neighbours, as in type:nvidia-l4;count:1;install-nvidia-driver.",
 )
 
+MEMORY = click.option(
+    "--memory-budget", metavar="BYTES", help="What all local processes may hold at a time, as in 2GB.  [default: half of the memory]"
+)
+
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an earlier output.")
 
 

@@ -5,12 +5,8 @@ from typing import Any
 
 import click
 
-from beam_jobs.commands.options import ENGINE, INPUT, OVERWRITE, VOCABULARY, engine_of, memory_budget, open_input, told, yt8m_data
+from beam_jobs.commands.options import ENGINE, INPUT, MEMORY, OVERWRITE, VOCABULARY, engine_of, memory_budget, open_input, told, yt8m_data
 from yt8m_data.errors import DataError
-
-MEMORY = click.option(
-    "--memory-budget", metavar="BYTES", help="Records that all processes may hold at a time, as in 2GB.  [default: half of the memory]"
-)
 
 
 @yt8m_data.command()

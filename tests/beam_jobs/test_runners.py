@@ -4,6 +4,7 @@ import os
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.runners.worker import data_plane
 
 from beam_jobs import doctor, runners
 from beam_jobs.runners import Engine
@@ -86,6 +87,25 @@ def test_a_runner_says_what_it_lacks(monkeypatch):
 def test_options_behind_the_dashes_reach_beam():
     pipeline = runners._local_pipeline(Engine(options=["--job_name=mine"]), 1)
     assert pipeline._options.get_all_options()["job_name"] == "mine"
+
+
+@pytest.mark.parametrize("engine", [Engine(workers=2), Engine("portable")], ids=["local", "portable"])
+def test_no_timer_empties_what_is_being_sent_to_workers(engine, monkeypatch):
+    """Beam's timed buffer takes no lock, and loses what is written while it is emptied."""
+    made, create = [], data_plane.ClosableOutputStream.create
+
+    def recorded(*arguments):
+        made.append(create(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(data_plane.ClosableOutputStream, "create", staticmethod(recorded))
+
+    def build(pipeline, _counter):
+        return pipeline | beam.Create(range(10)) | beam.Reshuffle() | beam.CombineGlobally(sum)
+
+    assert runners.run(engine, "test", 0, None, build, lambda _: 0) == 45
+    assert made
+    assert not [stream for stream in made if isinstance(stream, data_plane.TimeBasedBufferingClosableOutputStream)]
 
 
 def test_options_of_the_user_come_after_the_preset():

@@ -1,4 +1,5 @@
 import gzip
+import itertools
 from collections import Counter as Counts
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs import runners
+from beam_jobs import runners, transforms
 from beam_jobs.group import PAIR, ArrowCoder, GroupBatches
 from beam_jobs.progress import Counter, _counts
 from beam_jobs.transforms import BAD, HASH, ORDER, READING, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
 from yt8m_data import codec, schema, shards, synth, tfrecord
+from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.statistics import Statistics
 from yt8m_data.synthetic import SyntheticSpec
@@ -124,6 +126,23 @@ def test_a_shard_may_have_several_partitions(num_shards, parts, seed):
     assert [layout.shards_of(task) for task in range(num_shards)] == [[task] for task in range(num_shards)]
 
 
+@given(st.integers(1, 10**7), st.integers(1, 60), st.integers(1, 10**6), st.integers(1, 16))
+def test_no_partition_has_more_than_its_share_of_memory(size, num_shards, most, tasks):
+    partitions = Layout.partitions_for(size, num_shards, most, tasks)
+    layout = Layout("out", "train", num_shards, partitions, 0)
+    assert partitions <= num_shards or partitions % num_shards == 0
+    largest = max(len(layout.shards_of(task)) for task in range(layout.num_tasks)) * layout.num_tasks / partitions
+    assert largest * size / num_shards <= most * (1 + 1e-9)
+    assert layout.num_tasks >= min(tasks, num_shards)
+
+
+def test_there_are_no_more_partitions_than_it_takes():
+    assert Layout.partitions_for(100, 10, 30, 1) == 4  # of three shards at most
+    assert Layout.partitions_for(100, 4, 30, 1) == 4
+    assert Layout.partitions_for(100, 3, 30, 1) == 6  # a shard has 33, so two halves of each
+    assert Layout.partitions_for(0, 5, 30, 1) == 1
+
+
 @pytest.mark.parametrize(("num_shards", "partitions"), [(5, 2), (5, 5), (2, 6), (1, 4)])
 def test_tasks_put_their_rows_in_order_one_shard_after_the_other(num_shards, partitions):
     layout = Layout("out", "train", num_shards, partitions, 3)
@@ -132,7 +151,7 @@ def test_tasks_put_their_rows_in_order_one_shard_after_the_other(num_shards, par
     parts = dict(split_batch(batch, layout.partition(batch.column("id").to_pylist())))
     found = {}
     for task in range(layout.num_tasks):
-        for shard, rows in layout.ordered(task, [parts[p] for p in layout.partitions_of(task) if p in parts], records):
+        for shard, rows in layout.ordered(task, [Chunks([parts[p]] if p in parts else []) for p in layout.partitions_of(task)], records):
             found[shard] = [i for part in rows for i in part.column("id").to_pylist()]
     assert sorted(found) == list(range(num_shards))
     order = [i for shard in sorted(found) for i in found[shard]]
@@ -142,14 +161,32 @@ def test_tasks_put_their_rows_in_order_one_shard_after_the_other(num_shards, par
     assert all(layout.shard(layout.hashes(ids)).tolist() == [shard] * len(ids) for shard, ids in found.items())
 
 
+def test_batches_are_cut_alike_wherever_partitions_end(monkeypatch):
+    """Statistics add up what is in a batch before they add up batches, and a Parquet group is a batch."""
+    monkeypatch.setattr(transforms, "rows_at_a_time", lambda _: 7)
+    records = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
+    batch, found = videos([b"v%03d" % n for n in range(200)]), []
+    for partitions in (2, 3, 12, 60):
+        layout = Layout("out", "train", 3, partitions, 3)
+        parts = dict(split_batch(batch, layout.partition(batch.column("id").to_pylist())))
+        found.append([])
+        for task in range(layout.num_tasks):
+            for shard, rows in layout.ordered(
+                task, [Chunks([parts[p]] if p in parts else []) for p in layout.partitions_of(task)], records
+            ):
+                found[-1] += [(shard, part.column("id").to_pylist()) for part in rows]
+    assert found[1:] == found[:-1]
+    assert all(len(ids) == 7 for (shard, ids), (following, _) in itertools.pairwise(found[0]) if shard == following)
+
+
 def test_rows_may_bring_their_hashes_and_equal_ones_are_ordered_by_id():
     layout, records = Layout("out", "train", 1, 1, 3), schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
     ids, hashes = [b"d", b"a", b"c", b"b", b"e"], np.array([7, 7, 1, 7, 2], np.uint64)
     batch = videos(ids).append_column(HASH, pa.array(hashes))
-    ((_, rows),) = layout.ordered(0, [batch], records)
+    ((_, rows),) = layout.ordered(0, [Chunks([batch])], records)
     assert [i for part in rows for i in part.column("id").to_pylist()] == [b"c", b"e", b"a", b"b", b"d"]
     with pytest.raises(DataError, match="the id 'b' would be written twice"):
-        list(layout.ordered(0, [pa.concat_batches([batch, batch.slice(3, 1)])], records))
+        list(layout.ordered(0, [Chunks([batch, batch.slice(3, 1)])], records))
 
 
 def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
@@ -161,9 +198,8 @@ def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
         sent = pipeline | beam.Create(batches) | beam.FlatMap(lambda b: split_batch(b, layout.partition(b.column("id").to_pylist())))
         empty = pa.RecordBatch.from_pylist([], schema=columns)
         every = pipeline | "Every" >> beam.Create(list(range(partitions))) | beam.Map(lambda partition: (partition, empty))
-        return (
-            (sent, every) | GroupBatches(spill) | beam.ParDo(WriteShards(layout, records, columns, Counter(None))) | beam.combiners.ToList()
-        )
+        tasks = (sent, every) | GroupBatches(spill) | beam.MapTuple(lambda task, batches: (task, [batches]))
+        return tasks | beam.ParDo(WriteShards(layout, records, columns, Counter(None))) | beam.combiners.ToList()
 
     return records, sorted(collected(build, workers=workers), key=lambda pair: pair[0][0]["name"])
 

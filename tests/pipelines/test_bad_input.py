@@ -199,9 +199,9 @@ def test_wrong_options(options, said, made, command, tmp_path):
 
 
 def test_a_disk_that_is_too_small(made, command, tmp_path, monkeypatch):
-    from beam_jobs import augment
+    from beam_jobs import room
 
-    monkeypatch.setattr(augment.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     result = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", status=2)
     assert "GB free" in one_sentence(result)
 
@@ -218,4 +218,19 @@ def test_books_that_do_not_balance_are_an_error(made, command, tmp_path, monkeyp
     monkeypatch.setattr(rebalance, "Route", Lossy)
     result = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--threshold", 30, status=2)
     assert "the books do not balance" in one_sentence(result)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("job", ["shard", "augment"])
+def test_a_file_that_nobody_reads_is_an_error(job, made, command, tmp_path, monkeypatch):
+    """As one whose name is lost on the way to the workers, of which no count of records tells."""
+    from beam_jobs import exchange, rebalance, shard
+
+    command("yt8m-data", "stats", *sorted(made.glob("*.tfrecord"))[:-1], "--out", tmp_path / "stats", "--no-report")
+    spread = rebalance._spread
+    monkeypatch.setattr(rebalance, "_spread", lambda pipeline, name, files, label: spread(pipeline, name, files[:-1], label))
+    monkeypatch.setattr(shard, "run_spilled", lambda source, files, *rest: exchange.run_spilled(source, files[:-1], *rest))
+    options = ["--counts", tmp_path / "stats" / "stats.json"] if job == "augment" else []
+    result = command("yt8m-data", job, made / "*.tfrecord", tmp_path / "out", *options, status=2)
+    assert "5 of 6 files were read, so Beam lost some on the way: run it again" in one_sentence(result)
     assert not (tmp_path / "out" / "manifest.json").exists()

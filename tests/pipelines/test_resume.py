@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import augment as job
-from beam_jobs import route, transforms
+from beam_jobs import room, route, transforms
 from yt8m_data.report import collect
 
 ROOT = Path(job.__file__).parents[1]
@@ -31,8 +31,8 @@ def videos(tmp_path_factory, command):
 def _small_units():
     """Several partitions of pools, one of the output for each shard, and no report, which takes longer than the job."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "PARTITION_BYTES", 200_000)
-        patch.setattr(job, "OUTPUT_ROWS", 100)
+        patch.setattr(room, "PARTITION_BYTES", 200_000)
+        patch.setattr(room, "OUTPUT_ROWS", 100)
         patch.setattr(collect, "write", lambda *_, **__: None)
         yield
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_one_sentence_and_the_job_goes_on_when_there_is_room(size
     folder, grow = small_disk
     grow(size)
     usage = shutil.disk_usage
-    monkeypatch.setattr(job.shutil, "disk_usage", lambda path: usage("/"))  # the check before the start is no help when others write too
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage("/"))  # the check before the start is no help when others write too
     result = command("yt8m-data", "augment", videos / "*.tfrecord", folder / "out", *OPTIONS, status=2)
     [sentence] = [line for line in result.err.splitlines() if line.startswith("Error")]
     assert f"the disk of {folder}/out" in sentence

@@ -1,4 +1,4 @@
-"""augment where pools need more than --pool-memory, through the command line."""
+"""augment where pools have more than --pool-videos, through the command line."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ from yt8m_data.codec import decode
 from yt8m_data.schema import ORDER, sniff
 from yt8m_data.tfrecord import read as blocks
 
-MEMORY = 1 << 20
 VIDEO = 4 * (1024 + 128)
+MOST = 227
 
 
 def salt(video_id, parts):
@@ -26,14 +26,14 @@ def salt(video_id, parts):
 @pytest.fixture(scope="module")
 def augmented(made, command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sub-pools") / "out"
-    options = ["--policy", "target", "--floor", 400, "--max-copies", 3, "--method", "extrapolate", "--pool-memory", 1]
+    options = ["--policy", "target", "--floor", 400, "--max-copies", 3, "--method", "extrapolate", "--pool-videos", MOST]
     command("yt8m-data", "augment", made / "*.tfrecord", folder, *options)
     return folder
 
 
 def test_the_manifest_tells_of_sub_pools(made, augmented):
     counts = label_counts(list(read(made.glob("*.tfrecord"))))
-    expected = {str(label): -(-count * VIDEO // MEMORY) for label, count in sorted(counts.items()) if 400 > count > MEMORY / VIDEO}
+    expected = {str(label): -(-count // MOST) for label, count in sorted(counts.items()) if 400 > count > MOST}
     assert json.loads((augmented / "manifest.json").read_text())["sub_pools"] == expected
     assert expected
 
@@ -58,7 +58,7 @@ def test_neighbours_are_the_nearest_of_the_sub_pool(made, augmented):
 
 
 def test_the_rehearsal_has_the_same_sub_pools(made, augmented, command, tmp_path):
-    options = ["--threshold", 290, "--method", "interpolate", "--pool-memory", 1]
+    options = ["--threshold", 290, "--method", "interpolate", "--pool-videos", MOST]
     said = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options, "--dry-run", "--exact").out
     command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options)
     after = json.loads((tmp_path / "out" / "stats_after.json").read_text())
@@ -75,7 +75,7 @@ def test_held_out_videos_are_held_against_all_sub_pools(made):
     counts = np.full(40, 100)
     counts[5:] = 1000
     plan = sampling.plan(counts, 1000, sampling.Settings(policy="target", floor=2000.0))
-    packed = pools.pack(plan, VIDEO, 1 << 30, MEMORY)
+    packed = pools.pack(plan, VIDEO, 1 << 30, MOST)
     assert packed.salts.tolist() == [1] * 5 + [5] * 35
     routed = holdout.route_held_out(batch, packed, 1, schema, None)
     sent = {(partition, i) for partition, part in routed for i in part.column("id").to_pylist()}

@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 
 from yt8m_data import memory
@@ -46,3 +47,16 @@ def test_the_first_version_of_control_groups(tmp_path):
 
 def test_no_control_groups(tmp_path):
     assert memory.available(str(tmp_path), str(tmp_path / "none")) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="there is no /proc/self/statm on this system")
+def test_freed_memory_is_given_back():
+    def resident():
+        with open("/proc/self/statm") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    pieces = [np.ones(8_000, np.uint8) for _ in range(20_000)]  # 160 MB, too small each to be mapped by itself
+    del pieces[: len(pieces) - 1]  # the last one keeps the heap from shrinking at its end
+    before = resident()
+    memory.give_back()
+    assert before - resident() > 100 << 20

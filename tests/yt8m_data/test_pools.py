@@ -352,7 +352,7 @@ def test_pools_that_are_too_large_are_dealt_into_parts(videos, seed, most, toget
     if not any(video.labels for video in videos):
         return
     plan, batch = make_plan(videos, Settings(policy="target", floor=50.0, seed=seed)), to_batch(videos)
-    packed = pools.pack(plan, VIDEO_BYTES, ONE if together else MANY, most * VIDEO_BYTES)
+    packed = pools.pack(plan, VIDEO_BYTES, ONE if together else MANY, most)
     parts = [max(1, -(-int(count) // most)) if over else 1 for count, over in zip(plan.counts, plan.regime == OVER, strict=True)]
     assert packed.salts.tolist() == parts
     first = [range(p, p + n) for p, n in zip(packed.partition.tolist(), parts, strict=True) if p >= 0]
@@ -471,3 +471,20 @@ def test_who_is_kept_depends_on_seed_and_id_alone():
 def test_videos_without_labels_are_kept():
     videos = [*many(50), Video(b"none", [], [0.0] * 3, [0.0] * 2)]
     assert b"none" in kept(videos, 0, 5000 / 80)
+
+
+@settings(max_examples=40, deadline=None)
+@given(videos=INPUTS, bytes_=st.sampled_from([MANY, 5 * VIDEO_BYTES, ONE]), policy=st.sampled_from(["paper", "target"]))
+def test_no_partition_has_more_videos_than_is_foretold(videos, bytes_, policy):
+    if not any(video.labels for video in videos):
+        return
+    plan = make_plan(videos, Settings(policy=policy, floor=50.0) if policy == "target" else Settings(threshold=60.0))
+    packed = pools.pack(plan, VIDEO_BYTES, bytes_)
+    _, _, _, partitions = pools.route(plan, packed, to_batch(videos))
+    assert (np.bincount(partitions, minlength=packed.count) <= packed.videos(plan.counts)).all()
+
+
+def test_sub_pools_have_each_a_part_of_the_videos():
+    plan = sampling.plan(np.array([100, 7]), 107, Settings(policy="target", floor=200.0))
+    assert sorted(pools.pack(plan, 10, 1 << 30, 30).videos(plan.counts).tolist()) == [7, 25, 25, 25, 25]
+    assert pools.memory(plan, 200, 16, 2) > pools.memory(plan, 100, 16, 2) > pools.memory(plan, 100, 16, 1) > 100 * 64

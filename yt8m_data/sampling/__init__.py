@@ -1,6 +1,6 @@
 """The sampling plan: label counts -> what happens to each video. One file per family of policies; `policies` is the list of them."""
 
-from yt8m_data.sampling.forecast import forecast
+from yt8m_data.sampling.forecast import forecast, growth
 from yt8m_data.sampling.outcome import unfilled
 from yt8m_data.sampling.plan import KEEP, OVER, REGIMES, SPLIT, SUB, Plan
 from yt8m_data.sampling.policies import FULL_RECORDS, needs_sets, plan
@@ -39,6 +39,7 @@ __all__ = [
     "Policy",
     "Settings",
     "forecast",
+    "growth",
     "needs_sets",
     "parse_range",
     "parse_threshold",

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from yt8m_data.sampling.plan import OVER, Plan
+from yt8m_data.statistics.measures import LabelSets
 
 
 def forecast(plan: Plan, ids: list[bytes], column: pa.ListArray) -> np.ndarray:
@@ -17,3 +18,14 @@ def forecast(plan: Plan, ids: list[bytes], column: pa.ListArray) -> np.ndarray:
     quotas = plan.quotas(ids, column, deciding)
     made = np.where(over, plan.expected()[deciding] - 1, 0.0) if quotas is None else quotas
     return plan.kept(ids, column, deciding) + made
+
+
+def growth(plan: Plan, sets: LabelSets | None) -> float:
+    """Return how many times as many records are written as read, if they have the labels of `sets`; without these by label counts.
+
+    Those are rough: a video weighs once for each label, and so more if it has common ones, which make less.
+    """
+    if sets is None or not sets.counts.sum():
+        return plan.growth()
+    factor = forecast(plan, [b"%d" % number for number in range(len(sets.counts))], sets.lists())
+    return float(sets.counts @ factor / sets.counts.sum())
