@@ -28,6 +28,7 @@ from google.protobuf.message import DecodeError
 
 from beam_jobs.transforms import Layout
 from yt8m_data import codec, heads, tfrecord
+from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import Schema, sniff
@@ -300,7 +301,7 @@ def check(case: Case, schema: Schema, sound: set[Row], path: Path) -> str:
     twice = False
     try:
         if kept:
-            for _, ordered in Layout("", "x", 1, 1, 0).ordered(0, [pa.concat_batches(kept)], schema):
+            for _, ordered in Layout("", "x", 1, 1, 0).ordered(0, [Chunks(kept)], schema):
                 codec.encode(pa.concat_batches([*ordered, kept[0].slice(0, 0)]), schema)
     except DataError:
         twice = True

@@ -99,7 +99,7 @@ def test_what_was_written_is_guarded_replaced_and_read_again(store, command):
 @pytest.mark.parametrize(
     ("job", "step", "left"),
     [
-        ("shard", exchange._WriteTask, "1 of 2 tasks were found finished, 1 done"),
+        ("shard", exchange._WriteTask, "1 of 3 tasks were found finished, 2 done"),
         ("pool", pool._PoolFile, "1 of 2 files were found finished"),
     ],
 )
