@@ -13,6 +13,7 @@ other work on the machine disturbs less. Prints four tables:
 
 import argparse
 import contextlib
+import gc
 import itertools
 import os
 import resource
@@ -115,6 +116,8 @@ def compare(title: str, contenders: dict[str, Callable[[], int]], num_bytes: int
     numbers = set()
     for _ in range(rounds):
         for name, run in contenders.items():
+            gc.collect()
+            time.sleep(1)  # the threads of the one before give its memory back in the meantime
             used, started = processor_time(), time.perf_counter()
             with quiet():
                 numbers.add(run())
