@@ -13,7 +13,6 @@ other work on the machine disturbs less. Prints four tables:
 
 import argparse
 import contextlib
-import gc
 import itertools
 import os
 import resource
@@ -98,7 +97,7 @@ def compare_scans(files: list[str], rounds: int) -> None:
         "header scan: ids, labels, lengths": lambda: scan(files, schema)[0],
         "tf.data, labels alone": lambda: parse_labels(files, schema, 1),
     }
-    compare(f"{size / 1e9:.2f} GB of frame-level shards, one thread", contenders, size, rounds)
+    compare(f"{size / 1e9:.2f} GB of frame-level shards, one thread", contenders, size, rounds, warm=True)
     bytes_read = scan(files, schema)[1]
     print(f"the header scan asks for {bytes_read / 1e6:.2f} MB, {bytes_read / size:.2%} of the files; ", end="")
     for path in files:
@@ -109,15 +108,19 @@ def compare_scans(files: list[str], rounds: int) -> None:
     print(f"with a cold cache the disk gives {pages / 1e6:.2f} MB, {pages / size:.2%}")
 
 
-def compare(title: str, contenders: dict[str, Callable[[], int]], num_bytes: int, rounds: int) -> None:
-    """Run all contenders in rounds and print the medians; the first one is what the ratios are to."""
+def compare(title: str, contenders: dict[str, Callable[[], int]], num_bytes: int, rounds: int, warm: bool = False) -> None:
+    """Run all contenders in rounds and print the medians; the first one is what the ratios are to.
+
+    With `warm`, each runs once more before it is timed: a virtual machine that has taken back the memory which the one before gave up
+    would charge for it the one that comes next, more than a whole scan takes.
+    """
     wall: dict[str, list[float]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
     numbers = set()
     for _ in range(rounds):
         for name, run in contenders.items():
-            gc.collect()
-            time.sleep(1)  # the threads of the one before give its memory back in the meantime
+            if warm:
+                run()
             used, started = processor_time(), time.perf_counter()
             with quiet():
                 numbers.add(run())
