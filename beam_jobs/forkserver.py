@@ -21,6 +21,8 @@ import threading
 import traceback
 from pathlib import Path
 
+from yt8m_data import memory
+
 _CLIENT = Path(__file__).with_name("fork_worker.py")
 _MANY = 1024  # workers that may wait for the server at once
 
@@ -120,6 +122,7 @@ def _work_and_exit(connection: socket.socket) -> None:
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        memory.share_one_arena()
         asked = json.loads(connection.makefile().readline())
         os.environ.clear()
         os.environ.update(asked["environment"])

@@ -19,7 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs import doctor, forkserver, progress
-from yt8m_data import storage
+from yt8m_data import memory, storage
 from yt8m_data.errors import DataError
 
 # Options of Beam that each runner begins with; those of the user come after, and so win.
@@ -153,6 +153,7 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
     """
     options = PipelineOptions([f"--direct_num_workers={processes}", "--no_save_main_session", *engine.options])
     if processes == 1:
+        memory.share_one_arena()  # as workers do
         return beam.Pipeline(runner=FnApiRunner(), options=options)
     workers = SubprocessSDKEnvironment.from_command_string(forkserver.command())
     return beam.Pipeline(runner=FnApiRunner(workers), options=options)

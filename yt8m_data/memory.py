@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from yt8m_data.errors import DataError
 
+_M_ARENA_MAX = -8  # of glibc's mallopt
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -35,12 +37,20 @@ def available(control_groups: str = "/sys/fs/cgroup", membership: str = "/proc/s
 def give_back() -> None:
     """Give freed memory back to the system, as far as Arrow and the C library keep any: threads leave much in glibc's arenas."""
     pa.default_memory_pool().release_unused()
-    _trim()(0)
+    _of_glibc("malloc_trim")(0)
+
+
+def share_one_arena() -> None:
+    """Let all threads of this process share one of glibc's arenas; call it before there are any.
+
+    By default there are eight for each core. Whenever a job's threads change, another one grows, and `give_back` does not get it all.
+    """
+    _of_glibc("mallopt")(_M_ARENA_MAX, 1)
 
 
 @functools.cache
-def _trim() -> Callable[[int], int]:
-    return getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # it is glibc's
+def _of_glibc(name: str) -> Callable[..., int]:
+    return getattr(ctypes.CDLL(None), name, lambda *_: 0)  # other libraries of C lack it
 
 
 def _limits(root: Path, membership: Path) -> list[int]:

@@ -1,4 +1,8 @@
 import os
+import platform
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -60,3 +64,42 @@ def test_freed_memory_is_given_back():
     before = resident()
     memory.give_back()
     assert before - resident() > 100 << 20
+
+
+ARENAS = """
+import ctypes, sys, threading
+from yt8m_data import memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+
+def arenas():
+    stream = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"a"))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    print("====", flush=True)
+
+if sys.argv[1] == "shared":
+    memory.share_one_arena()
+arenas()
+meet = threading.Barrier(8)
+
+def allocate():
+    meet.wait()  # all are there at once
+    libc.malloc(ctypes.c_size_t(1000))
+    meet.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+arenas()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system's library of C has no arenas")
+@pytest.mark.parametrize("shared", [True, False])
+def test_threads_share_the_arenas_that_are_there(shared):
+    """Libraries may have started threads when they were imported, which had arenas."""
+    call = [sys.executable, "-c", ARENAS, "shared" if shared else "as it comes"]
+    before, after, _ = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split("====")
+    assert (len(re.findall("<heap nr=", before)) == len(re.findall("<heap nr=", after))) is shared
