@@ -151,12 +151,12 @@ class Synthesize(beam.DoFn):
             yield from self._make(partition, everything)
 
     def _make(self, partition: int, everything: pa.RecordBatch) -> Iterator[Any]:
-        work, plan, visual = self.work, self.work.plan, self.work.schema.features[0]
+        work, plan = self.work, self.work.plan
         everything = everything.take(pa.array(np.argsort(everything.column(ORDER).to_numpy())))
         order = everything.column(ORDER).to_numpy()
         keys = everything.column(store.PLACE).to_numpy() if work.store else np.arange(len(order))
         rows: Rows = store.Store(work.store, work.schema) if work.store else InBatch(everything, work.schema)
-        vectors = rows.vectors(visual.name, keys)
+        vectors = rows.sought(keys)
         held_out = int((order < 0).sum())  # these come first
         watch = None if self.near is None else Watch(self.near, everything, vectors, held_out, plan)
         heads, vectors, keys, order = everything.slice(held_out), vectors[held_out:], keys[held_out:], order[held_out:]
@@ -200,7 +200,7 @@ class Synthesize(beam.DoFn):
         """Make of synthetic videos the vectors by which distances are taken, float32 [M, D]."""
         visual = replace(self.work.schema, features=self.work.schema.features[:1], extras=())
         made = recipes.make(moved, rows, visual, self.work.plan.settings, bank)
-        return InBatch(made, visual).vectors(visual.features[0].name, np.arange(made.num_rows))
+        return InBatch(made, visual).sought(np.arange(made.num_rows))
 
     def _gates(self, sample: "Sample", vectors: np.ndarray, keys: np.ndarray, deciding: np.ndarray, rows: Rows, bank: Any) -> Tally[Any]:
         """Take the distances of the sample."""

@@ -20,8 +20,11 @@ from yt8m_data.synthesis import MOVES, vectors
 class Rows(Protocol):
     """Where the features of videos are, by their keys: rows of a batch, or places in a `Store`."""
 
-    def vectors(self, feature: str, keys: np.ndarray) -> np.ndarray:
-        """Copy the vectors of some videos, float32 [M, size]; of ones with frames the means of the first feature."""
+    def vectors(self, keys: np.ndarray) -> np.ndarray:
+        """Copy the vectors of some videos, float32 [M, D], that of each feature behind that of the one before."""
+
+    def sought(self, keys: np.ndarray) -> np.ndarray:
+        """Copy those by which neighbours are sought, float32 [M, D]: of the first feature, or the means of its frames."""
 
     def frames(self, feature: str, key: int) -> np.ndarray:
         """Give the frames of a video, uint8 [frames, size]."""
@@ -31,18 +34,23 @@ class InBatch:
     """The features of a batch, by its rows."""
 
     def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
-        if schema.kind == "video":
-            self._vectors = {feature.name: matrix(batch, feature.name, feature.size) for feature in schema.features}
-        else:
-            self._vectors = {}
-            self._frames = {feature.name: frames_of(batch.column(feature.name), feature.size) for feature in schema.features}
+        self._first, self._vectors, self._frames = schema.features[0].name, [], {}
+        for feature in schema.features:
+            if schema.kind == "video":
+                self._vectors.append(matrix(batch, feature.name, feature.size))
+            else:
+                self._frames[feature.name] = frames_of(batch.column(feature.name), feature.size)
 
-    def vectors(self, feature: str, rows: np.ndarray) -> np.ndarray:
-        """Copy the vectors of some videos, float32 [M, size]; of ones with frames take the mean of these, dequantised."""
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Copy the vectors of some videos, as `Rows` has it."""
+        return np.hstack([each[rows] for each in self._vectors])
+
+    def sought(self, rows: np.ndarray) -> np.ndarray:
+        """Copy the vectors by which the neighbours of some videos are sought, as `Rows` has it; the means are of dequantised frames."""
         if self._vectors:
-            return self._vectors[feature][rows]
-        means = [quantize.dequantized_mean(self.frames(feature, row)) for row in rows.tolist()]
-        return np.array(means, np.float32).reshape(len(rows), self._frames[feature][0].shape[1])
+            return self._vectors[0][rows]
+        means = [quantize.dequantized_mean(self.frames(self._first, row)) for row in rows.tolist()]
+        return np.array(means, np.float32).reshape(len(rows), self._frames[self._first][0].shape[1])
 
     def frames(self, feature: str, row: int) -> np.ndarray:
         """View the frames of a video, uint8 [frames, size]."""
@@ -66,17 +74,15 @@ def make(recipes: pa.RecordBatch, rows: Rows, schema: Schema, settings: Settings
     Args:
       recipes: columns beside the features, and those of MOVES.
       rows: where the features are.
-      schema: of the records.
+      schema: of the records; the last of its features may be left out.
       settings: which features to hold, and what draws the noise.
       bank: where recipes move by deltas.
     """
-    columns = {}
-    for feature in schema.features:
-        if schema.kind == "video":
-            made = vectors(recipes, rows.vectors, feature, settings, bank)
-            columns[feature.name] = pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), feature.size)
-        else:
-            columns[feature.name] = frame_lists(recipes, rows.frames, feature, settings)
+    if schema.kind == "video":
+        made = vectors(recipes, rows.vectors, schema.features, settings, bank)
+        columns = {name: pa.FixedSizeListArray.from_arrays(pa.array(each.reshape(-1)), each.shape[1]) for name, each in made.items()}
+    else:
+        columns = {feature.name: frame_lists(recipes, rows.frames, feature, settings) for feature in schema.features}
     target = pa.schema([*schema.arrow, *PROVENANCE])
     return pa.RecordBatch.from_arrays([columns[n] if n in columns else recipes.column(n) for n in target.names], schema=target)
 

@@ -34,7 +34,7 @@ def put(path: str, batch: pa.RecordBatch, rows: np.ndarray, schema: Schema) -> p
     """
     given = InBatch(batch, schema)
     if schema.kind == "video":
-        pieces = [np.hstack([given.vectors(feature.name, rows) for feature in schema.features])]
+        pieces = [given.vectors(rows)]
         sizes = np.full(len(rows), 4 * pieces[0].shape[1])
     else:
         pieces = []
@@ -76,12 +76,13 @@ class Store:
         if hasattr(os, "posix_fadvise"):  # not on macOS
             os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
-    def vectors(self, feature: str, places: np.ndarray) -> np.ndarray:
-        """Copy the vectors of some videos, float32 [M, size]; of ones with frames the mean of the first feature."""
-        before = _COUNT_BYTES if self._framed else 4 * self._before(feature)
-        found = np.empty((len(places), self._sizes[feature]), "<f4")
-        self._read(found, (places + before).tolist())
-        return found
+    def vectors(self, places: np.ndarray) -> np.ndarray:
+        """Copy the vectors of some videos, float32 [M, D], that of each feature behind that of the one before."""
+        return self._floats(places, sum(self._sizes.values()))
+
+    def sought(self, places: np.ndarray) -> np.ndarray:
+        """Copy the vectors by which neighbours are sought, float32 [M, D]: of the first feature, or the means of its frames."""
+        return self._floats(places + (_COUNT_BYTES if self._framed else 0), self._mean)
 
     def frames(self, feature: str, place: int) -> np.ndarray:
         """Copy the frames of a video, uint8 [frames, size]."""
@@ -90,6 +91,11 @@ class Store:
         codes = np.empty((1, int(count[0, 0]) * self._sizes[feature]), np.uint8)
         self._read(codes, [place + _COUNT_BYTES + 4 * self._mean + int(count[0, 0]) * self._before(feature)])
         return codes.reshape(-1, self._sizes[feature])
+
+    def _floats(self, places: np.ndarray, count: int) -> np.ndarray:
+        found = np.empty((len(places), count), "<f4")
+        self._read(found, places.tolist())
+        return found
 
     def _read(self, rows: np.ndarray, places: list[int]) -> None:
         """Fill each row of an array with the bytes that stand at its place."""

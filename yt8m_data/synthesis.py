@@ -6,7 +6,7 @@ copies, x, and deltas, x + l (p - q), where p and q are neighbours that share a 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -123,41 +123,52 @@ def synthetic_ids(ids: list[bytes], chosen: Synthetics) -> list[bytes]:
 
 
 def vectors(
-    recipes: pa.RecordBatch, take: Callable[[str, np.ndarray], np.ndarray], feature: Feature, settings: Settings, bank: Deltas | None = None
-) -> np.ndarray:
-    """Make a feature of videos, float32 [M, size].
+    recipes: pa.RecordBatch,
+    take: Callable[[np.ndarray], np.ndarray],
+    features: Sequence[Feature],
+    settings: Settings,
+    bank: Deltas | None = None,
+) -> dict[str, np.ndarray]:
+    """Make features of videos, by name float32 [M, size].
 
     Args:
       recipes: with the columns of MOVES.
-      take: copies the vectors of a feature, float32 [N, size], by their keys.
-      feature: which.
+      take: copies the vectors of some videos, by their keys: float32 [N, D], that of each feature behind that of the one before.
+      features: which, in that order; the last ones may be missing.
       settings: for the features to hold, and the noise.
       bank: where recipes move by deltas.
     """
     base, other, part, noise, delta = (recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
-    made = np.empty((len(base), feature.size), np.float32)
-    held = feature.name in settings.hold
+    made = {feature.name: np.empty((len(base), feature.size), np.float32) for feature in features}
     for at in range(0, len(base), _ROWS):
-        some = slice(at, at + _ROWS)
-        x = take(feature.name, base[some])
+        some, start = slice(at, at + _ROWS), 0
         moving = np.flatnonzero(other[some] >= 0)
-        if len(moving) and not held:
-            y = take(feature.name, other[some][moving])
-            near = x if len(moving) == len(x) else x[moving]
-            y -= near
-            y *= part[some][moving, None]
-            y += near
-            x[moving] = y
-        made[some] = x
-    if held:
-        return made
-    for row in np.flatnonzero(noise).tolist():
-        made[row] += gaussian(settings.seed, recipes.column("id")[row].as_py(), feature.name, feature.size, settings.sigma)
-    by_delta = np.flatnonzero(delta >= 0)
-    if len(by_delta):
-        assert bank is not None
-        made[by_delta] += part[by_delta, None] * bank.vectors[feature.name][delta[by_delta]]
+        x, y = take(base[some]), take(other[some][moving])
+        for feature in features:
+            columns = slice(start, start := start + feature.size)
+            made[feature.name][some] = x[:, columns]
+            if feature.name not in settings.hold:
+                _move(made[feature.name][some], moving, y[:, columns], part[some][moving, None])
+    rows, by_delta = np.flatnonzero(noise).tolist(), np.flatnonzero(delta >= 0)
+    for feature in features:
+        if feature.name in settings.hold:
+            continue
+        for row in rows:
+            video = recipes.column("id")[row].as_py()
+            made[feature.name][row] += gaussian(settings.seed, video, feature.name, feature.size, settings.sigma)
+        if len(by_delta):
+            assert bank is not None
+            made[feature.name][by_delta] += part[by_delta, None] * bank.vectors[feature.name][delta[by_delta]]
     return made
+
+
+def _move(x: np.ndarray, moving: np.ndarray, y: np.ndarray, part: np.ndarray) -> None:
+    """Move some rows of x by a part of the way to y, which is not needed any more."""
+    near = x if len(moving) == len(x) else x[moving]
+    y -= near
+    y *= part
+    y += near
+    x[moving] = y
 
 
 def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:

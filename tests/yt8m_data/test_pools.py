@@ -157,7 +157,7 @@ def synthesize(
 ) -> Iterator[tuple[pools.Made, pa.RecordBatch]]:
     """Make the synthetic videos of a partition: how, and the videos."""
     rows = InBatch(part, SCHEMA)
-    for made in pools.synthesize(plan, part, rows.vectors("rgb", np.arange(part.num_rows)), deciding, order, SCHEMA, threads=1):
+    for made in pools.synthesize(plan, part, rows.sought(np.arange(part.num_rows)), deciding, order, SCHEMA, threads=1):
         yield made, recipes.make(made.recipes, rows, SCHEMA, plan.settings)
 
 

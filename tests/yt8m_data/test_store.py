@@ -51,9 +51,9 @@ def test_vectors_come_back_from_several_batches(tmp_path_factory, sizes, seed):
     assert all(head.schema.names == ["id", "labels", PLACE] for head in heads)
     places = np.concatenate([head.column(PLACE).to_numpy() for head in heads])
     order = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(places)), 2))
-    for feature in FEATURES:
-        found = Store(path, VIDEO).vectors(feature.name, places[order])
-        np.testing.assert_array_equal(found, np.concatenate([matrix(batch, feature.name) for batch in batches])[order])
+    expected = [np.concatenate([matrix(batch, feature.name) for batch in batches])[order] for feature in FEATURES]
+    np.testing.assert_array_equal(Store(path, VIDEO).vectors(places[order]), np.hstack(expected))
+    np.testing.assert_array_equal(Store(path, VIDEO).sought(places[order]), expected[0])
 
 
 def test_only_the_rows_that_are_wanted_are_stored(tmp_path):
@@ -74,11 +74,13 @@ def test_frames_and_their_means_come_back(tmp_path):
         for feature in FEATURES:
             np.testing.assert_array_equal(found.frames(feature.name, place), video[feature.name])
     expected = [dequantized_mean(video["rgb"]) for video in videos]
-    np.testing.assert_array_equal(found.vectors("rgb", places[[2, 0, 3]]), [expected[2], expected[0], expected[3]])
+    np.testing.assert_array_equal(found.sought(places[[2, 0, 3]]), [expected[2], expected[0], expected[3]])
 
 
 def test_a_store_that_nothing_was_put_into(tmp_path):
-    assert Store(str(tmp_path / "features"), VIDEO).vectors("rgb", np.zeros(0, int)).shape == (0, 5)
+    found = Store(str(tmp_path / "features"), VIDEO)
+    assert found.sought(np.zeros(0, int)).shape == (0, 5)
+    assert found.vectors(np.zeros(0, int)).shape == (0, sum(feature.size for feature in FEATURES))
 
 
 def _put_many(path: str, seed: int) -> np.ndarray:
@@ -93,7 +95,7 @@ def test_processes_do_not_write_into_one_another(tmp_path):
     found = Store(path, VIDEO)
     for seed, at in enumerate(places):
         expected = np.concatenate([matrix(video_batch(100, 50 * seed + i), "audio") for i in range(50)])
-        np.testing.assert_array_equal(found.vectors("audio", at), expected)
+        np.testing.assert_array_equal(found.vectors(at)[:, -expected.shape[1] :], expected)
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
