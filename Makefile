@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench flink-up flink-down prism venv clean
+.PHONY: demo test lint bench flink-up flink-down spark-jar prism venv clean
 
 demo: venv
 	rm -rf demo-out
@@ -25,6 +25,9 @@ flink-up:
 
 flink-down:
 	flink/cluster down
+
+spark-jar:
+	mvn -B -q -f spark/pom.xml package
 
 prism: venv
 	go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$$($(BIN)/python -c "from importlib import metadata; print(metadata.version('apache-beam'))")

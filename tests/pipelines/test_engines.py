@@ -30,6 +30,7 @@ JOBS = {
 ROOT = Path(__file__).resolve().parents[2]
 FLINK = os.environ.get("YT8M_FLINK", "localhost:8081")
 JOB_SERVER = ROOT / "flink" / "target" / "flink-job-server.jar"
+SPARK_JOB_SERVER = ROOT / "spark" / "target" / "spark-job-server.jar"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,3 +146,12 @@ def test_flink_with_a_pool_of_workers_and_both_task_managers(job, local, run_job
     managers, parallelism = last_job_vertices()
     assert len(managers) == 2
     assert parallelism == 4
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("job", JOBS)
+def test_spark_in_the_process_of_its_job_server(job, local, run_job, tmp_path):
+    if not SPARK_JOB_SERVER.exists():
+        pytest.skip("there is no job server with Spark in it: make spark-jar")
+    spark = [f"--spark_job_server_jar={SPARK_JOB_SERVER}", "--spark_master_url=local[2]", "--environment_type=LOOPBACK"]
+    assert run_job(job, tmp_path / "out", "--runner", "spark", "--", *spark) == local[job]
