@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from planted_segments import KEYS, LOCAL, MODELS, NUM_CLASSES, SEGMENTS, SIGNED
 
@@ -136,3 +137,74 @@ def test_other_settings_are_refused(runs, in_context):
     folder, _ = runs["mean"]
     with pytest.raises(DataError, match=r"holds a run of another recipe or other settings.*segments\.yaml"):
         fit(in_context.video_run, [in_context.train], [in_context.eval], str(folder), "mean", SEGMENTS)
+
+
+@pytest.fixture
+def begun(in_context, tmp_path, monkeypatch):
+    """A run of 8 steps that was stopped after the fifth, and the call that goes on with it."""
+    genuine, steps = module.train_step, []
+
+    def interrupted(*setup):
+        step = genuine(*setup)
+
+        def counted(batch):
+            steps.append(1)
+            if len(steps) == 6:
+                raise KeyboardInterrupt
+            return step(batch)
+
+        return counted
+
+    def go_on(*settings):
+        given = [*SEGMENTS, "training.steps=8", "training.checkpoint_every=3", "rates={}", *settings]
+        return fit(in_context.video_run, [in_context.train], [in_context.eval], str(tmp_path / "run"), "context_ignorant", given)
+
+    monkeypatch.setattr(module, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+    monkeypatch.setattr(module, "train_step", genuine)
+    return tmp_path / "run", go_on
+
+
+def test_wrong_use_of_a_run_that_has_begun_loses_nothing(begun, monkeypatch):
+    """Other settings, a checkpoint that cannot be read, and a loss that is no number; then the same call goes on to the end."""
+    folder, go_on = begun
+    before = contents(folder)
+    with pytest.raises(DataError, match=r"^.* holds a run of another recipe or other settings: .*segments\.yaml$"):
+        go_on("hidden=64")
+    for part in (".index", ".data-00000-of-00001"):
+        damaged = folder / "checkpoints" / f"ckpt-3{part}"
+        good = damaged.read_bytes()
+        damaged.write_bytes(good[: len(good) // 2])
+        spoilt = contents(folder)
+        with pytest.raises(
+            DataError, match=r"^the checkpoint .*ckpt-3 cannot be read \(.*\): put a copy in its place, or delete .*checkpoints to"
+        ):
+            go_on()
+        assert contents(folder) == spoilt
+        damaged.write_bytes(good)
+    assert contents(folder) == before
+
+    genuine = module.train_step
+    monkeypatch.setattr(module, "train_step", lambda *setup: lambda batch: tf.constant(np.nan, tf.float32))
+    with pytest.raises(DataError, match=r"^the loss at step 6 is not finite: set training.learning_rate lower"):
+        go_on()
+    monkeypatch.setattr(module, "train_step", genuine)
+    checkpoints = {path: data for path, data in before.items() if path.parent.name == "checkpoints"}
+    assert checkpoints.items() <= contents(folder).items()
+
+    metrics = go_on()
+    model = folder / "model.keras"
+    good = model.read_bytes()
+    model.write_bytes(good[:1000])
+    spoilt = contents(folder)
+    with pytest.raises(DataError, match=r"^the model .*model\.keras cannot be read \(.*\): put a copy in its place, or delete it"):
+        load_run(str(folder))
+    assert contents(folder) == spoilt
+    model.unlink()
+    assert go_on() == metrics
+    assert model.stat().st_size == len(good)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
