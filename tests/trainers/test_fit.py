@@ -98,7 +98,7 @@ def test_beats_the_label_prior(recipe, made, finished, tmp_path):
 
 # All that a step may change beside plain weights: layers in lists, dropout, batch norm, centres, noise, frames drawn anew each epoch.
 STATEFUL = [
-    "pooling={name: lstm_memory, cells: [5, 5], layer_norm: true, dropout: 0.2}",
+    "pooling={name: lstm_memory, cells: [5], layer_norm: true, dropout: 0.2}",
     "encoders=[{name: dense, size: 6, batch_norm: true}, {name: context_gating}]",
     "regularizers=[{name: center}, {name: label_relations, weight: 1.0e-6, every: 4}]",
     "input.adaptive_noise=1",
