@@ -2,10 +2,11 @@
 
     python benchmarks/ensemble.py               # seven video-level models on real shards, two short epochs each
     python benchmarks/ensemble.py --kind frame  # four frame-level ones on made shards, and repeated draws of frames
-    python benchmarks/ensemble.py --set training.precision=mixed_bfloat16
+    python benchmarks/ensemble.py --set training.precision=mixed_bfloat16  # the figures of docs/ensembles.md, with --kind frame too
 
 The real shards 0000-0059 train, 0060-0069 give the weights of the ensembles, 0070-0089 the figures, which nothing else has seen; made ones
-are split alike. What is there already in --out is not made again, so a run that was stopped goes on.
+are split alike. What is there already in --out is not made again, so a run that was stopped goes on. "CPU s" is the processor time of a
+training with its evaluation.
 """
 
 import argparse
@@ -24,8 +25,9 @@ from trainers.ensemble import ensemble, load
 from trainers.evaluate import evaluate, scored
 from trainers.export import export
 from trainers.fit import fit
-from trainers.inputs import evaluation_batches
+from trainers.inputs import count_labels, evaluation_batches
 from trainers.predict import predict
+from trainers.weights import Moments
 from yt8m_data import synth
 from yt8m_data.shards import expand, read_json
 from yt8m_data.synthetic import SyntheticSpec
@@ -76,16 +78,16 @@ class Study:
 
     def __init__(self, out: Path, splits: Splits, overrides: list[str]) -> None:
         self.out, self.splits, self.overrides = out, splits, overrides
-        print(f"{'system':<36}{'GAP@20':>9}{'MAP':>9}{'PERR':>9}{'Hit@1':>9}{'MiB':>9}{'seconds':>9}")
+        print(f"{'system':<36}{'GAP@20':>9}{'MAP':>9}{'PERR':>9}{'Hit@1':>9}{'MiB':>9}{'CPU s':>9}")
 
     def train(self, name: str, recipe: str, *settings: str) -> None:
         """A run of a recipe."""
-        started, seconds = time.perf_counter(), None
+        started, seconds = time.process_time(), None
         if (self.out / name / "metrics.json").exists():
             metrics = read_json(self.out / name / "metrics.json")
         else:
             metrics = fit(recipe, [self.splits.train], [self.splits.evaluation], str(self.out / name), [*settings, *self.overrides])
-            seconds = time.perf_counter() - started
+            seconds = time.process_time() - started
         self._line(name, metrics, self._weight_bytes(name), seconds)
 
     def average(self, name: str) -> None:
@@ -95,17 +97,32 @@ class Study:
         self._folder(f"{name}_mean", f"{name}, mean of {AVERAGED} checkpoints")
 
     def ensembles(self, members: list[str]) -> None:
-        """Of some runs, with equal and with learned weights."""
+        """Of some runs, with equal and with learned weights, and the squared errors on the shards that these are of and on others."""
         for weights in ("equal", "model", "class"):
             name = f"ensemble_{weights}"
             if not (self.out / name).exists():
                 held_out = [] if weights == "equal" else [self.splits.held_out]
                 ensemble([str(self.out / member) for member in members], str(self.out / name), weights, held_out)
             self._folder(name, f"ensemble of {len(members)}, weights {weights}")
+            if weights == "equal":
+                unseen = self._moments(name)
             kept = read_json(self.out / name / "ensemble.json")
+            learned = np.array(kept["weights"])
             if weights != "equal":
-                print(f"    squared error {kept['mean_squared_error']:.4e}, of equal weights {kept['that_of_equal_weights']:.4e}", end="")
-                print(f", weights {np.round(kept['weights'], 3).tolist()}" if weights == "model" else "")
+                print(f"    squared error {kept['mean_squared_error']:.3e}, of equal weights {kept['that_of_equal_weights']:.3e}", end=";")
+            print(f"    on the evaluation shards {unseen.mean_squared_error(learned):.3e}", end="")
+            print(f", weights {np.round(learned, 3).tolist()}" if weights == "model" else "")
+        files = expand([self.splits.held_out])
+        counts = np.array(count_labels(files, load(str(self.out / name)).layout_for(files))[1])
+        print(f"    of {len(counts)} classes {np.sum(counts == 0)} have no video among those held out, {np.sum(counts < 10)} fewer than 10")
+
+    def _moments(self, name: str) -> Moments:
+        """Sums of an ensemble's members' scores over the evaluation shards."""
+        together = load(str(self.out / name))
+        moments = Moments(len(together.members), together.classes.num_classes)
+        for _, scores, labels in together.member_scores(expand([self.splits.evaluation])):
+            moments.update(scores, labels)
+        return moments
 
     def student(self, recipe: str, *settings: str) -> None:
         """A run that learns from the ensemble."""

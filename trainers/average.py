@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import run
-from trainers.fit import checkpoint_of
+from trainers.checkpoints import checkpoint_of, paths, step_of
 from trainers.inputs import training_batches
 from trainers.model import Assembly, assemble
 from trainers.optimizer import adam, averaged_weights
@@ -41,13 +41,13 @@ def average(run_dir: str, out: str, last: int = 5, batch_norm: int | None = None
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise DataError(f"{out} is not an empty folder: give another one for the averaged run")
     recipe, train_set = run.read_run(run_dir)
-    paths = _checkpoints(run_dir, last)
+    taken = _checkpoints(run_dir, last)
     assembly = assemble(recipe, recipe.data)
-    assembly.model.set_weights(mean_weights(_restored(paths, recipe, assembly)))
+    assembly.model.set_weights(mean_weights(_restored(taken, recipe, assembly)))
     if batch_norm:
         _renew_batch_norm(assembly.model, recipe, train_set, batch_norm)
     run.begin(folder, recipe, train_set)
-    steps = [int(path.rpartition("-")[2]) for path in paths]
+    steps = [step_of(path) for path in taken]
     write_json(folder / run.AVERAGE, {"run": str(run_dir), "steps": steps, "batch_norm_batches": batch_norm})
     run.save_model(folder, assembly.model)
     return steps
@@ -76,21 +76,20 @@ def _is_float(array: np.ndarray) -> bool:
 
 def _checkpoints(run_dir: str, last: int) -> list[str]:
     """Paths of the last checkpoints, oldest first."""
-    state = tf.train.get_checkpoint_state(str(Path(run_dir) / run.CHECKPOINTS))
-    paths = list(state.all_model_checkpoint_paths) if state else []
-    if len(paths) < last:
+    found = paths(Path(run_dir))
+    if len(found) < last:
         raise DataError(
-            f"the run in {run_dir} has {len(paths)} checkpoints, not {last}: give --last {max(1, len(paths))}, or train with "
+            f"the run in {run_dir} has {len(found)} checkpoints, not {last}: give --last {max(1, len(found))}, or train with "
             f"training.keep_checkpoints={last}"
         )
-    return paths[-last:]
+    return found[-last:]
 
 
-def _restored(paths: list[str], recipe: Recipe, assembly: Assembly) -> Iterator[list[np.ndarray]]:
+def _restored(taken: list[str], recipe: Recipe, assembly: Assembly) -> Iterator[list[np.ndarray]]:
     """The model's weights at each checkpoint."""
     optimizer = adam(recipe.training)
     checkpoint = checkpoint_of(assembly, optimizer)
-    for path in paths:
+    for path in taken:
         try:
             checkpoint.read(path).assert_existing_objects_matched().expect_partial()
         except (tf.errors.OpError, ValueError, IndexError, AssertionError) as error:  # what TensorFlow's reader raises

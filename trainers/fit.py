@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from trainers import distill, run
 from trainers.batch import Batch
+from trainers.checkpoints import Checkpoints, not_finite
 from trainers.evaluate import score
 from trainers.inputs import count_labels, layout, layout_for, specs, training_batches
 from trainers.model import Assembly, assemble, multi_hot
@@ -79,12 +80,11 @@ def fit(
         if training.initial_run:
             run.start_from(training.initial_run, assembly.model)
         optimizer = adam(training)
-        checkpoint = checkpoint_of(assembly, optimizer)
+        optimizer.build(assembly.trainee.trainable_variables)
     replicas.any(False)  # all have seen whether the folder was empty
     if replicas.chief and not begun:
         run.begin(folder, settings, train_set)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
-    restore(manager)
+    checkpoints = Checkpoints(folder, assembly, optimizer, training.keep_checkpoints)
     first_step = int(optimizer.iterations.numpy())
 
     def evaluate() -> dict[str, Any]:
@@ -108,7 +108,7 @@ def fit(
         shapes["teacher"] = tf.TensorSpec([training.batch_size // replicas.count, data.num_classes], tf.float32)
 
     step_on = replicas.step(train_step(assembly, optimizer, data.num_classes, training.jit))
-    recorder = Recorder(folder, training, first_step, total_steps, manager, evaluate, keep, deadline) if replicas.chief else None
+    recorder = Recorder(folder, training, first_step, total_steps, checkpoints, evaluate, keep, deadline) if replicas.chief else None
     with recorder or nullcontext():
         if not replicas.any(recorder is not None and recorder.begin()):
             for step, loss in steps(replicas.batches(batches, shapes), step_on, first_step, total_steps, training):
@@ -127,28 +127,6 @@ def fit(
             run.save_model(folder, assembly.model)
     write_json(folder / run.METRICS, metrics)
     return metrics
-
-
-def checkpoint_of(assembly: Any, optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
-    """All that training changes: `assembly` has `trainee` and `variables`.
-
-    Variables go by their place: a checkpoint of the model would miss those of layers in lists, and seeds.
-    """
-    optimizer.build(assembly.trainee.trainable_variables)
-    return tf.train.Checkpoint(weights={str(place): variable for place, variable in enumerate(assembly.variables)}, optimizer=optimizer)
-
-
-def restore(manager: tf.train.CheckpointManager) -> None:
-    """Take up the last checkpoint, if there is one.
-
-    Raises:
-      DataError: it cannot be read.
-    """
-    try:
-        manager.restore_or_initialize()
-    except (tf.errors.OpError, ValueError, IndexError) as error:  # what TensorFlow's reader raises
-        reason, mend = str(error).split("\n")[0], f"put a copy in its place, or delete {manager.directory} to train from the beginning"
-        raise DataError(f"the checkpoint {manager.latest_checkpoint} cannot be read ({reason}): {mend}") from None
 
 
 def train_step(
@@ -183,6 +161,6 @@ def steps(
         if step == total_steps or any(step % every == 0 for every in stops):
             loss = float(tf.add_n(losses)) / len(losses)
             if not math.isfinite(loss):
-                raise DataError(f"the loss at step {step} is {loss}: set training.learning_rate lower, or training.clipnorm=1")
+                raise not_finite(f"the loss at step {step}")
             losses = []
             yield step, loss

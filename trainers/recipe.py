@@ -217,7 +217,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
       DataError: it is no YAML, or holds no keys.
     """
-    values = _yaml(path.read_text(), str(path))
+    values = _yaml(path.read_bytes(), str(path))
     if not isinstance(values, dict):
         raise DataError(f"{path} is no recipe: it should hold keys such as 'head' and 'training'")
     return values
@@ -244,7 +244,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
-def _yaml(text: str, where: str) -> Any:
+def _yaml(text: str | bytes, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
+from trainers.checkpoints import Checkpoints
 from trainers.log import COLUMNS, Log
 from trainers.recipe import Training
 
@@ -36,7 +35,7 @@ class Recorder:
         training: Training,
         first_step: int,
         total_steps: int,
-        checkpoints: tf.train.CheckpointManager,
+        checkpoints: Checkpoints,
         evaluate: Callable[[], dict[str, Any]],
         keep: Callable[[dict[str, Any]], None],
         deadline: float | None = None,
@@ -64,11 +63,11 @@ class Recorder:
         self.log.train(step, loss)
         saved = step % self._training.checkpoint_every == 0 or step == self._total_steps
         if saved:
-            self._checkpoints.save(checkpoint_number=step)
+            self._checkpoints.save(step)
         stop = self._due(step) and self._evaluated(step)
         self.unfinished = not stop and step < self._total_steps and self._deadline is not None and time.monotonic() >= self._deadline
         if (stop or self.unfinished) and not saved:
-            self._checkpoints.save(checkpoint_number=step)
+            self._checkpoints.save(step)
         return stop or self.unfinished
 
     def _due(self, step: int) -> bool:

@@ -63,10 +63,25 @@ def load_run(folder: str) -> Run:
     """Load a finished run.
 
     Raises:
-      DataError: the folder is no run, or its training has not finished.
+      DataError: the folder is no run, its training has not finished, or its model cannot be read.
     """
     recipe, train_set = read_run(folder)
-    return Run(recipe, train_set, keras.models.load_model(Path(folder) / MODEL, compile=False))
+    return Run(recipe, train_set, load_model(Path(folder) / MODEL))
+
+
+def load_model(path: Path) -> keras.Model:
+    """Load the model of a finished run.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # whatever Keras's readers of zip, JSON and HDF5 raise
+        mend = "put a copy in its place, or delete it and run the same `fit` again, which makes it anew of the last checkpoint"
+        raise DataError(
+            f"the model {path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__}): {mend}"
+        ) from None
 
 
 def read_run(folder: str) -> tuple[Recipe, TrainSet]:
@@ -113,7 +128,7 @@ def take_up(folder: Path, recipe: Settled, files: Sequence[str]) -> TrainSet | N
         return None
     if not (folder / recipe.FILE).is_file() or (folder / AVERAGE).exists():
         raise DataError(f"{folder} is not empty and is no run folder of `fit`: give another folder for the run")
-    if (folder / recipe.FILE).read_text() != recipe.dump():
+    if (folder / recipe.FILE).read_bytes() != recipe.dump().encode():
         raise DataError(f"{folder} holds a run of another recipe or other settings: give another folder, or those of its {recipe.FILE}")
     train_set = TrainSet(**read_json(folder / TRAIN_SET))
     if train_set.files != list(files):

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
+from yt8m_data.report import collect
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -42,6 +43,14 @@ def digests():
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     return digest
+
+
+@pytest.fixture(scope="module")
+def no_report():
+    """No job of the module writes a report, which holds the command line and takes longer than the job."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect, "write", lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture(scope="session")

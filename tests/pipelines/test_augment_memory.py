@@ -6,17 +6,10 @@ import re
 import pytest
 
 from beam_jobs import room
-from yt8m_data.report import collect
 
 OPTIONS = ("--threshold", "60", "--lambda", "0.2:0.8", "--num-shards", "2")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_report():
-    """A report holds the command line, and takes longer than the job."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "write", lambda *_, **__: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import doctor
-from yt8m_data.report import collect
 
 JOBS = {
     "stats": ["stats", "IN", "--out", "OUT"],
@@ -33,12 +32,7 @@ JOB_SERVER = ROOT / "flink" / "target" / "flink-job-server.jar"
 SPARK_JOB_SERVER = ROOT / "spark" / "target" / "spark-job-server.jar"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_report():
-    """A report holds the command line, and takes longer than the job."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "write", lambda *_, **__: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import subprocess
 
 import pytest
 
@@ -111,9 +113,22 @@ def test_wrong_use_is_one_sentence(arguments, said, made, command, tmp_path):
     assert places.get(said, said) in errors[0]
 
 
-def test_the_demo_runs_the_whole_path(tmp_path, monkeypatch, capfd):
+def test_the_demo_runs_the_whole_path(command, tmp_path, monkeypatch, capfd):
+    """The first command as a process of its own, the others in this one."""
     from yt8m_data import demo
     from yt8m_data.errors import DataError
+
+    genuine, calls = subprocess.run, []
+
+    def run(call):
+        calls.append(call)
+        if len(calls) == 1:
+            return genuine(call)
+        program = re.fullmatch(r"import cli; cli\.(yt8m_data|yt8m_train)\(\)", call[2])[1].replace("_", "-")
+        assert call[:2] == calls[0][:2]
+        return subprocess.CompletedProcess(call, command(program, *call[3:]).status)
+
+    monkeypatch.setattr(demo.subprocess, "run", run)
 
     monkeypatch.delenv("YT8M_DATA", raising=False)
     for name, value in (("RECORDS", 400), ("HELD_OUT", 100), ("SHARDS", 5), ("CLASSES", 30), ("STEPS", 10), ("THRESHOLD", 40)):

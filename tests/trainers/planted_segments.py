@@ -57,10 +57,10 @@ class Videos(NamedTuple):
     ratings: list[list[tuple[int, int, float]]]
 
 
-def make(count: int, seed: int, needs_context: bool) -> Videos:
-    """Draw videos; seeds draw from the same world."""
-    random, world = np.random.default_rng([2, seed]), np.random.default_rng(0)
-    patterns = world.choice([-_PATTERN, _PATTERN], (4, 16))
+def make(count: int, seed: int, needs_context: bool, world: int = 0) -> Videos:
+    """Draw videos; seeds draw from the same world, which says what the classes look like."""
+    random = np.random.default_rng([2, seed, world] if world else [2, seed])
+    patterns = np.random.default_rng(world).choice([-_PATTERN, _PATTERN], (4, 16))
     videos = Videos([], [], [], [])
     for i in range(count):
         x = random.normal(size=(NUM_FRAMES, 16)) * _NOISE

@@ -44,10 +44,11 @@ class Served(NamedTuple):
     ids: np.ndarray
 
 
-def serve(folder, models: dict[str, str], pattern: str) -> dict[str, Served]:
-    """Scores of exported models for all videos of some shards, by another process."""
-    files, jobs = expand([pattern]), []
-    for name, source in models.items():
+def serve(folder, models: dict[str, tuple[str, str]]) -> dict[str, Served]:
+    """Scores of exported models, by another process: of each, by name, what it was exported from and the shards whose videos it scores."""
+    jobs = []
+    for name, (source, pattern) in models.items():
+        files = expand([pattern])
         data = load(source).layout_for(files)
         (batch,) = evaluation_batches(files, data, 1000)
         np.savez(folder / f"{name}.in.npz", **{key: value.numpy() for key, value in batch["features"].items()})
@@ -70,6 +71,11 @@ def rounded(scorer: Ensemble) -> Ensemble:
     for run in scorer.runs:
         run.model.set_weights([tf.cast(pack(w), tf.float32).numpy() if w.dtype == np.float32 else w for w in run.model.get_weights()])
     return scorer
+
+
+def once_traced(model: tf.keras.Model) -> tf.types.experimental.PolymorphicFunction:
+    """A model as one graph for videos of all lengths."""
+    return tf.function(model, input_signature=[{name: tf.TensorSpec(x.shape, x.dtype) for name, x in model.input.items()}])
 
 
 @pytest.fixture(scope="module")
@@ -97,25 +103,31 @@ def recurrent(made_frames, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("kind", "run", "together"), [("made", "moe", "videos"), ("made_frames", "netvlad", "frames")])
-def test_another_process_gets_the_same_scores(kind, run, together, sources, recurrent, request, tmp_path):
+@pytest.fixture(scope="module")
+def exported(sources, recurrent, made, made_frames, tmp_path_factory):
+    """A run and an ensemble of either kind, and that packed: by name what each is of and its data, and what it gave when it was served."""
+    folder, models = tmp_path_factory.mktemp("exported"), {}
+    for data, run, together in ((made, sources / "moe", "videos"), (made_frames, recurrent, "frames")):
+        models |= {run.name: (str(run), data.eval)}
+        models |= {name: (str(sources / together), data.eval) for name in (together, f"{together}_packed")}
+    for name, (source, _) in models.items():
+        export(source, str(folder / name), bfloat16=name.endswith("_packed"))
+    return models, serve(folder, models)
+
+
+@pytest.mark.parametrize("names", [("moe", "videos", "videos_packed"), ("lstm", "frames", "frames_packed")])
+def test_another_process_gets_the_same_scores(names, exported):
     """By features and by records, of a run and of an ensemble; what is packed as of models whose weights are rounded."""
-    data = request.getfixturevalue(kind)
-    models = {run: str(sources / run), together: str(sources / together), f"{together}_packed": str(sources / together)}
-    for name, source in models.items():
-        export(source, str(tmp_path / name), bfloat16=name.endswith("_packed"))
-    if kind == "made_frames":
-        export(str(recurrent), str(tmp_path / "lstm"))
-        models["lstm"] = str(recurrent)
-    served = serve(tmp_path, models, data.eval)
-    for name, source in models.items():
+    models, served = exported
+    for name in names:
+        source, pattern = models[name]
         scorer = rounded(load(source)) if name.endswith("_packed") else load(source)
-        ids, expected = scored(scorer, data.eval)
+        ids, expected = scored(scorer, pattern)
         assert served[name].ids.tolist() == ids
         np.testing.assert_allclose(served[name].records, expected, atol=1e-5)
-        if kind == "made_frames":  # the signature on features takes the frames that it is given
+        if scorer.runs[0].recipe.data.kind == "frame":  # the signature on features takes the frames that it is given
             videos = planted.make(150, 1, "eval")
-            alone = [planted.unpadded(tf.function(member.model, reduce_retracing=True), videos) for member in scorer.runs]
+            alone = [planted.unpadded(once_traced(member.model), videos) for member in scorer.runs]
             expected = np.tensordot(scorer.weights, alone, 1)
         np.testing.assert_allclose(served[name].features, expected, atol=1e-5)
         if name.endswith("_packed"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainers import checkpoints
 from trainers import fit as module
 from trainers.evaluate import evaluate, score
 from trainers.fit import adam, averaged_weights, fit
@@ -97,7 +98,7 @@ def test_beats_the_label_prior(recipe, made, finished, tmp_path):
 
 # All that a step may change beside plain weights: layers in lists, dropout, batch norm, centres, noise, frames drawn anew each epoch.
 STATEFUL = [
-    "pooling={name: lstm_memory, cells: [5, 5], layer_norm: true, dropout: 0.2}",
+    "pooling={name: lstm_memory, cells: [5], layer_norm: true, dropout: 0.2}",
     "encoders=[{name: dense, size: 6, batch_norm: true}, {name: context_gating}]",
     "regularizers=[{name: center}, {name: label_relations, weight: 1.0e-6, every: 4}]",
     "input.adaptive_noise=1",
@@ -251,9 +252,34 @@ def test_wrong_use_leaves_no_folder(changes, message, made, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(made, tmp_path):
     settings = [*made.overrides, "training.learning_rate=1e38", "training.checkpoint_every=5", "head.l2=1"]
-    with pytest.raises(DataError, match=r"the loss at step \d+ is (nan|inf): set training.learning_rate lower"):
+    with pytest.raises(DataError, match=r"^the loss at step 5 is not finite: set training.learning_rate lower, or training.clipnorm=1, "):
         fit("logistic", [made.train], [made.eval], str(tmp_path / "run"), settings)
     assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_weights_that_are_not_finite_make_no_checkpoint(made, tmp_path):
+    """The loss of the first step is finite, for it is that of the weights before it."""
+    settings = [*made.overrides, "training.learning_rate=1e39", "training.checkpoint_every=1"]
+    with pytest.raises(DataError, match=r"^the weight .*/.* after step 1 is not finite: set training.learning_rate lower, or "):
+        fit("logistic", [made.train], [made.eval], str(tmp_path / "run"), settings)
+    assert not list((tmp_path / "run" / "checkpoints").glob("ckpt*"))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"\xff:")]
+)
+def test_a_lost_list_of_checkpoints_is_made_again(damage, finished, made, tmp_path):
+    """Without it the run would begin anew, over the checkpoints that there are."""
+    folder, metrics = finished
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    damage(run / "checkpoints" / "checkpoint")
+    before = {path: path.read_bytes() for path in (run / "checkpoints").glob("ckpt*")}
+    assert len(before) == 4
+    assert [Path(path).name for path in checkpoints.paths(run)] == ["ckpt-50", "ckpt-60"]
+    settings = [*made.overrides, "training.checkpoint_every=25", "training.eval_every=30"]
+    assert fit("moe", [made.train], [made.eval], str(run), settings) == metrics
+    assert {path: path.read_bytes() for path in (run / "checkpoints").glob("ckpt*")} == before
 
 
 def test_adam_equals_its_definition_with_staircase_and_clipping():

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from trainers.describe import layers
-from trainers.recipe import FOLDER, Published, load, names
+from trainers import describe
+from trainers.recipe import FOLDER, Published, Recipe, load, names
 
 # Typed from the papers' tables, not from the recipes. Garg (2018): batch size, Hit@1, PERR, MAP, GAP.
 GARG_TABLE_2 = """
@@ -60,6 +60,23 @@ TANG = {  # et al. (2018)
 HUANG = {"abstract": "netvlad_segment_classes .85", "section 2": "spatial_temporal_cnn .68"}  # (2019)
 OF_NO_PAPER = {"average", "logistic", "moe_student"}
 CLASSES = {"YouTube-8M 2017": {4716}, "YouTube-8M 2018": {3862, 1000}}  # 1000: of the segments
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _assembled_once():
+    """Each recipe's layers are made once, for the command and for the counts here."""
+    genuine, made = describe.layers, {}
+
+    def layers(recipe: Recipe) -> list[describe.Row]:
+        key = recipe.dump()
+        if key not in made:
+            made[key] = genuine(recipe)
+        return list(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(describe, "layers", layers)
+        yield
+
 
 Reported = tuple[str, str, int, tuple[tuple[str, float], ...]]  # recipe, paper and table, classes, figures
 
@@ -145,7 +162,7 @@ SIZES = [
 
 
 def counted(name: str, overrides: list[str]) -> tuple[int, int]:
-    rows = layers(load(name, overrides))
+    rows = describe.layers(load(name, overrides))
     return sum(row.trainable for row in rows), sum(row.fixed for row in rows)
 
 
@@ -177,7 +194,7 @@ def test_the_student_is_below_a_gibibyte_and_its_model_of_full_width_above():
 @pytest.mark.parametrize(("size", "trainable"), [(320, 8_276_928), (512, 10_317_312), (1024, 15_758_336)])
 def test_size_of_the_residual_cnn(size, trainable):
     """Before the mixture and without batch norm: the products of the channels in Garg (2018), Table 1."""
-    (row,) = [row for row in layers(load(f"residual_cnn_{size}_max")) if row.name == "encoder_1"]
+    (row,) = [row for row in describe.layers(load(f"residual_cnn_{size}_max")) if row.name == "encoder_1"]
     assert row.trainable - row.fixed // 2 == trainable  # batch norm shifts, but does not scale
     convolutions = [(49, 1, 64), (9, 64, 128), (9, 128, 192), (9, 192, 64), (1, 64, 128), (9, 128, 256), (9, 256, 512), (9, 512, 128)]
     convolutions += [(1, 128, 256), (9, 256, 512), (9, 512, 256), (1, 256, size), (9, size, 512), (9, 512, size)]

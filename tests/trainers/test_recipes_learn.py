@@ -47,6 +47,7 @@ REDUCED |= {
     "gamma": 0.1,
     "delta": 0.5,
 }
+DEEP_SIZE = 8  # positions along which it convolves
 KINDS = {
     "pooling": POOLINGS,
     "encoders": ENCODERS,
@@ -79,7 +80,7 @@ def reductions(recipe: Recipe) -> list[str]:
 
 def _reduced(key: str, name: str, options: Mapping[str, Any], registry: Registry) -> Iterator[str]:
     taken = inspect.signature(registry.get(name)).parameters
-    for option, value in REDUCED.items():
+    for option, value in {**REDUCED, **({"size": DEEP_SIZE} if name in DEEP else {})}.items():
         given = options.get(option)
         if isinstance(given, list):
             yield f"{key}.{option}={[value] * len(given)}"

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from trainers import run
 from trainers.batch import Batch
-from trainers.fit import checkpoint_of, restore, steps
+from trainers.checkpoints import Checkpoints
+from trainers.fit import steps
 from trainers.optimizer import adam, averaged_weights
 from trainers.recorder import Recorder
 from trainers.segments.evaluate import score
@@ -41,7 +42,7 @@ def fit(
       The metrics of the evaluation set, as in metrics.json.
 
     Raises:
-      DataError: a wrong run, setting, folder or data set, or a loss that is not finite.
+      DataError: a wrong run, setting, folder or data set, a checkpoint that cannot be read, or a loss that is not finite.
     """
     settings, folder = settings_for(video_run, model, overrides), Path(out)
     files, eval_files = expand(train_on), expand(eval)
@@ -58,9 +59,7 @@ def fit(
         run.begin(folder, settings, train_set)
 
     optimizer = adam(training, assembly.rates)
-    checkpoint = checkpoint_of(assembly, optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder / run.CHECKPOINTS), max_to_keep=training.keep_checkpoints)
-    restore(manager)
+    checkpoints = Checkpoints(folder, assembly, optimizer, training.keep_checkpoints)
     first_step, total_steps = int(optimizer.iterations.numpy()), training.total_steps(train_set.num_records)
 
     def evaluate() -> dict[str, Any]:
@@ -74,7 +73,7 @@ def fit(
 
     batches = training_batches(files, data, train_set.num_records, training, first_step, max_frames)
     step_on = train_step(assembly, settings, optimizer)
-    with Recorder(folder, training, first_step, total_steps, manager, evaluate, keep, columns=_COLUMNS) as recorder:
+    with Recorder(folder, training, first_step, total_steps, checkpoints, evaluate, keep, columns=_COLUMNS) as recorder:
         if not recorder.begin():
             for step, loss in steps(batches, step_on, first_step, total_steps, training):
                 if recorder.after(step, loss):

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from trainers.encoders.dense import Dense
 from trainers.losses.cross_entropy import class_terms
@@ -60,10 +61,7 @@ def assemble(settings: SegmentRecipe, video_run: str) -> Assembly:
     clips = dict(zip(data.features, cut, strict=True)) | {"num_frames": count}
 
     parts = {}
-    if settings.model != "context_aware":
-        network = load_run(video_run).model
-        network.name = "context_ignorant"
-        parts["context_ignorant"] = network(clips)
+    # The context-aware one is first, so that its new layers start with the weights that they have where it is the only one.
     if settings.model != "context_ignorant":
         context = FrozenEncoder(_encoder(video_run, "context_encoder"), name="context")(features)
         clip = _encoder(video_run, "segment_encoder")(clips)
@@ -72,7 +70,12 @@ def assemble(settings: SegmentRecipe, video_run: str) -> Assembly:
         head = HEADS.create(settings.head.name, settings.head.options, num_classes=data.num_classes)
         head.name = "head"
         parts["context_aware"] = head(x)
-    p = keras.layers.Average(name="mean")(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+    if settings.model != "context_aware":
+        network = load_run(video_run).model
+        network.name = "context_ignorant"
+        parts["context_ignorant"] = network(clips)
+    mean = MeanOfLogits(name="mean") if settings.mean_of == "logits" else keras.layers.Average(name="mean")
+    p = mean(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
 
     inputs = {**features, "segment_video": video, "segment_start": start}
     model = keras.Model(inputs, p, name=settings.model)
@@ -80,16 +83,34 @@ def assemble(settings: SegmentRecipe, video_run: str) -> Assembly:
     return Assembly(model, trainee, _rates(settings.rates, trainee))
 
 
+@keras.saving.register_keras_serializable(package="yt8m")
+class MeanOfLogits(keras.layers.Layer):
+    """Probabilities [S, C] of several models -> those with the mean of their logits, so a sure model counts more than one that guesses.
+
+    Probabilities nearer to 0 or 1 than 1e-6 count as 1e-6 from them.
+    """
+
+    def call(self, each: list[Any]) -> Any:
+        """[S, C] each to [S, C]."""
+        clipped = ops.clip(ops.stack(each), 1e-6, 1 - 1e-6)
+        return ops.sigmoid(ops.mean(ops.log(clipped) - ops.log(1 - clipped), axis=0))
+
+    def compute_output_shape(self, shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """That of one of them."""
+        return shapes[0]
+
+
 def losses(assembly: Assembly, settings: SegmentRecipe, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
     """In training mode: the loss of the predictions, and the sum that is minimised, with penalties.
 
-    Jointly, that is the loss of the mean; else the sum of each model's own.
+    Of the mean that is the sum of each model's own, or with `joint` the loss of the mean.
     """
     outputs = assembly.trainee(batch["features"], training=True)
     labels, rated = expand(batch["rated"], batch["ratings"], settings.video.data.num_classes)
     weights = rated if settings.masked else tf.ones_like(rated)
     loss = {name: rated_loss(labels, p, weights) for name, p in outputs.items()}
-    learned = [loss["predictions"]] if settings.joint else [loss[name] for name in PARTS]
+    apart = [loss[name] for name in PARTS if name in loss and not settings.joint]
+    learned = apart or [loss["predictions"]]
     return loss["predictions"], tf.add_n([*learned, *assembly.trainee.losses])
 
 

@@ -48,7 +48,7 @@ def load_run(folder: str) -> SegmentRun:
     """Load a finished run.
 
     Raises:
-      DataError: the folder is no run of segments, or its training has not finished.
+      DataError: the folder is no run of segments, its training has not finished, or its model cannot be read.
     """
     path = Path(folder)
     if not (path / SegmentRecipe.FILE).is_file():
@@ -58,7 +58,7 @@ def load_run(folder: str) -> SegmentRun:
         raise DataError(f"the run in {folder} has not finished (it has no {run.MODEL}): run the same `segments fit` again, it goes on")
     values = recipe.read_yaml(path / SegmentRecipe.FILE)
     settings = recipe.validated(SegmentRecipe, values, (), str(path / SegmentRecipe.FILE))
-    return SegmentRun(settings, keras.models.load_model(path / run.MODEL, compile=False))
+    return SegmentRun(settings, run.load_model(path / run.MODEL))
 
 
 def layout_of(settings: SegmentRecipe, files: Sequence[str]) -> DataSchema:

@@ -11,7 +11,7 @@ LENGTH = 5  # frames of a segment
 
 
 class Settings(BaseModel):
-    """What `--set` can change. The defaults are those of Huang (2019), but for the batch, which is of videos."""
+    """What `--set` can change. The defaults are those of Huang (2019), but for `masked`, `joint`, `mean_of` and the batch, of videos."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: Literal["context_ignorant", "context_aware", "mean"] = "mean"
@@ -20,15 +20,17 @@ class Settings(BaseModel):
     momentum: float = Field(0.999, ge=0, lt=1)  # of the moving averages of that layer's batch norm
     head: Component = Component(name="moe", num_experts=2, l2=1e-6)  # of the context-aware model
     masked: bool = True  # False takes each pair of a segment and a class that was not rated for a negative
-    joint: bool = True  # of the mean: its own loss; False takes the losses of the two models, each for itself
+    joint: bool = False  # of the mean: its two models learn by its loss, as in the authors' code; False: each by its own
+    mean_of: Literal["logits", "probabilities"] = "logits"  # of the mean: of what it is one; the authors' code has probabilities
     # Factors of the learning rate, by layer ("segment_encoder") or layer within it ("segment_encoder/pooling"); others have 1.
     rates: dict[str, Annotated[float, Field(ge=0)]] = {"context_ignorant": 0.5, "segment_encoder": 0.5}
     training: Training = Training(batch_size=32, epochs=1, learning_rate=2e-4)  # batch_size: videos, with all their rated segments
 
     @model_validator(mode="after")
     def _options_act(self) -> "Settings":
-        if not self.joint and self.model != "mean":
-            raise ValueError(f"joint goes with model mean, which has two models, not with {self.model}")
+        for key in ("joint", "mean_of"):
+            if self.model != "mean" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} goes with model mean, which has two models, not with {self.model}")
         for key in ("initial_run", "distill", "jit", "precision"):
             if getattr(self.training, key) != Training.model_fields[key].default:
                 raise ValueError(f"training.{key} is not for segments, whose networks begin as those of the video run: leave it out")

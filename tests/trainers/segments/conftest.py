@@ -36,10 +36,10 @@ def in_context(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="session")
 def runs(in_context: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """Per model its run folder and its metrics. Of the mean each half learns by its own loss."""
+    """Per model its run folder and its metrics."""
     folder, found = tmp_path_factory.mktemp("segment_runs"), {}
     for model in MODELS:
-        settings = [*SEGMENTS, "training.steps=150", *(["joint=false"] if model == "mean" else [])]
+        settings = [*SEGMENTS, "training.steps=150"]
         metrics = fit(in_context.video_run, [in_context.train], [in_context.eval], str(folder / model), model, settings)
         found[model] = (folder / model, metrics)
     return found

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from planted_segments import KEYS, LOCAL, MODELS, NUM_CLASSES, SEGMENTS, SIGNED
 
@@ -46,13 +47,7 @@ def test_the_run_folder(runs, in_context):
 
 
 def test_what_needs_the_context_needs_the_context_aware_model(runs, in_context):
-    """Chance is 1/2: each pair is rated 1 half of the time.
-
-    The mean is as good as the better of its halves, not better, to what 800 segments can tell. In one run each on three such sets, with
-    patterns of three strengths, it was 0.001 lower, 0.003 higher and 0.001 lower; the middle one is the set here. Averaging can help
-    where both know something (LOCAL); where one is left to guess (SIGNED) its guesses can only disturb. That is with a loss for each half:
-    with that of the mean it was 0.004 to 0.008 lower.
-    """
+    """Chance is 1/2: each pair is rated 1 half of the time."""
     ignorant, aware, mean = (per_class(load_run(str(runs[model][0])), in_context) for model in MODELS)
     assert ignorant[list(LOCAL)].min() > 0.9  # what shows in the frames of the segment alone is found by both
     assert aware[list(LOCAL)].min() > 0.9
@@ -62,7 +57,19 @@ def test_what_needs_the_context_needs_the_context_aware_model(runs, in_context):
     assert not ignorant[list(KEYS)].any()  # never rated
     ignorant, aware, mean = (runs[model][1]["map_at_k"] for model in MODELS)
     assert aware > ignorant + 0.1
-    assert mean > max(aware, ignorant) - 0.005
+    assert mean >= max(aware, ignorant)
+
+
+def test_the_halves_of_the_mean_learn_as_they_do_alone(runs):
+    """With a loss for each: so what the mean is held against above are its own halves, and no chance of another start is in it."""
+    mean = load_run(str(runs["mean"][0])).model
+    ignorant, aware = (load_run(str(runs[model][0])).model for model in MODELS[:2])
+    pairs = [(mean.get_layer("context_ignorant"), ignorant.get_layer("context_ignorant"))]
+    pairs += [(mean.get_layer(name), aware.get_layer(name)) for name in ("context", "segment_encoder", "fusion", "head")]
+    for one, other in pairs:
+        assert one.weights
+        for weight, alone in zip(one.weights, other.weights, strict=True):
+            np.testing.assert_allclose(weight, alone, atol=1e-4)
 
 
 def test_a_score_of_the_whole_video_finds_no_segment(runs, in_context):
@@ -115,7 +122,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(in_context, tmp_path, monkeypa
         ({"overrides": ["rates.tail=2"]}, "rates has 'tail', which is no layer with weights to learn: known are .*segment_encoder"),
         ({"overrides": ["rates.head=-2"]}, r"rates\.head"),
         ({"overrides": ["training.initial_run=x"]}, r"training\.initial_run is not for segments"),
-        ({"model": "context_aware", "overrides": ["joint=false"]}, "joint goes with model mean"),
+        ({"model": "context_aware", "overrides": ["joint=true"]}, "joint goes with model mean"),
+        ({"model": "context_aware", "overrides": ["mean_of=probabilities"]}, "mean_of goes with model mean"),
         ({"overrides": ["head={name: nothing}"]}, "unknown head 'nothing'"),
     ],
 )
@@ -136,3 +144,73 @@ def test_other_settings_are_refused(runs, in_context):
     folder, _ = runs["mean"]
     with pytest.raises(DataError, match=r"holds a run of another recipe or other settings.*segments\.yaml"):
         fit(in_context.video_run, [in_context.train], [in_context.eval], str(folder), "mean", SEGMENTS)
+
+
+@pytest.fixture
+def begun(in_context, tmp_path, monkeypatch):
+    """A run of 8 steps that was stopped after the fifth, and the call that goes on with it."""
+    genuine, steps = module.train_step, []
+
+    def interrupted(*setup):
+        step = genuine(*setup)
+
+        def counted(batch):
+            steps.append(1)
+            if len(steps) == 6:
+                raise KeyboardInterrupt
+            return step(batch)
+
+        return counted
+
+    def go_on(*settings):
+        given = [*SEGMENTS, "training.steps=8", "training.checkpoint_every=3", "rates={}", *settings]
+        return fit(in_context.video_run, [in_context.train], [in_context.eval], str(tmp_path / "run"), "context_ignorant", given)
+
+    monkeypatch.setattr(module, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+    monkeypatch.setattr(module, "train_step", genuine)
+    return tmp_path / "run", go_on
+
+
+def test_wrong_use_of_a_run_that_has_begun_loses_nothing(begun, monkeypatch):
+    """Other settings, a checkpoint that cannot be read, and a loss that is no number; then the same call goes on to the end."""
+    folder, go_on = begun
+    before = contents(folder)
+    with pytest.raises(DataError, match=r"^.* holds a run of another recipe or other settings: .*segments\.yaml$"):
+        go_on("hidden=64")
+    damaged = folder / "checkpoints" / "ckpt-3.index"
+    good = damaged.read_bytes()
+    damaged.write_bytes(good[: len(good) // 2])
+    spoilt = contents(folder)
+    with pytest.raises(
+        DataError, match=r"^the checkpoint .*ckpt-3 cannot be read \(.*\): put a copy in its place, or delete .*checkpoints to"
+    ):
+        go_on()
+    assert contents(folder) == spoilt
+    damaged.write_bytes(good)
+    assert contents(folder) == before
+
+    genuine = module.train_step
+    monkeypatch.setattr(module, "train_step", lambda *setup: lambda batch: tf.constant(np.nan, tf.float32))
+    with pytest.raises(DataError, match=r"^the loss at step 6 is not finite: set training.learning_rate lower"):
+        go_on()
+    monkeypatch.setattr(module, "train_step", genuine)
+    checkpoints = {path: data for path, data in before.items() if path.parent.name == "checkpoints"}
+    assert checkpoints.items() <= contents(folder).items()
+
+    metrics = go_on()
+    model = folder / "model.keras"
+    good = model.read_bytes()
+    model.write_bytes(good[:1000])
+    spoilt = contents(folder)
+    with pytest.raises(DataError, match=r"^the model .*model\.keras cannot be read \(.*\): put a copy in its place, or delete it"):
+        load_run(str(folder))
+    assert contents(folder) == spoilt
+    model.unlink()
+    assert go_on() == metrics
+    assert model.stat().st_size == len(good)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

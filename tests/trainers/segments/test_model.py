@@ -2,13 +2,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from planted_segments import NUM_CLASSES
 
 from trainers.losses.cross_entropy import EPSILON, CrossEntropy
 from trainers.optimizer import Adam
 from trainers.recipe import Training
 from trainers.run import load_run
-from trainers.segments.model import assemble, expand, losses, rated_loss
+from trainers.segments.model import PARTS, MeanOfLogits, assemble, expand, losses, rated_loss
 from trainers.segments.reader import evaluation_batches
 from trainers.segments.run import layout_of, settings_for
 from yt8m_data.errors import DataError
@@ -78,10 +80,15 @@ def test_each_network_is_the_video_run_s(in_context, mean, batch):
         np.testing.assert_array_equal(own, of_the_video.numpy())
 
 
-def test_the_mean_is_the_mean_and_segments_do_not_see_each_other(mean, batch):
+def test_the_mean_is_the_mean_and_segments_do_not_see_each_other(in_context, mean, batch):
+    """Of logits: the square root of the product of the odds. Of probabilities as an option."""
     _, assembly = mean
-    whole = assembly.trainee(batch["features"], training=False)
-    np.testing.assert_allclose(whole["predictions"], (whole["context_ignorant"] + whole["context_aware"]) / 2, atol=1e-6)
+    whole = {name: p.numpy() for name, p in assembly.trainee(batch["features"], training=False).items()}
+    odds = np.sqrt(np.prod([whole[name] / (1 - whole[name].astype(np.float64)) for name in PARTS], axis=0))
+    np.testing.assert_allclose(whole["predictions"], odds / (1 + odds), atol=1e-5)
+    settings = settings_for(in_context.video_run, "mean", [*SMALL, "mean_of=probabilities"])
+    plain = assemble(settings, in_context.video_run).trainee(batch["features"], training=False)
+    np.testing.assert_allclose(plain["predictions"], (plain["context_ignorant"] + plain["context_aware"]) / 2, atol=1e-6)
     np.testing.assert_allclose(assembly.model(batch["features"], training=False), whole["predictions"], atol=1e-6)
     assert whole["predictions"].shape[1] == NUM_CLASSES
     some = {name: batch["features"][name][5:9] if name.startswith("segment_") else batch["features"][name] for name in batch["features"]}
@@ -131,6 +138,20 @@ def test_unrated_pairs_do_not_change_the_masked_loss():
     assert float(rated_loss(flipped, p, tf.ones_like(weights))) != pytest.approx(
         float(rated_loss(labels, p, tf.ones_like(weights))), rel=0.1
     )
+
+
+@given(st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), min_size=1, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_laws_of_the_mean_of_logits(each):
+    """It is a probability between those given, the same in any order, that of one model itself, and 1/2 adds nothing to the ranks."""
+    p = np.float32(each)
+    found, edge = MeanOfLogits()(list(p)).numpy(), 1e-5
+    assert ((p.min(axis=0) - edge <= found) & (found <= p.max(axis=0) + edge)).all()
+    np.testing.assert_allclose(MeanOfLogits()(list(p[::-1])), found, atol=1e-6)
+    np.testing.assert_allclose(MeanOfLogits()([p[0]]), p[0], atol=1e-5)
+    beside = MeanOfLogits()([p[0], np.full(3, 0.5, np.float32)]).numpy()
+    inside = np.clip(p[0], 1e-6, 1 - 1e-6)
+    np.testing.assert_allclose(beside / (1 - beside), np.sqrt(inside / (1 - inside)), rtol=1e-2)
 
 
 def test_joint_and_separate_losses(fresh, batch):
@@ -184,8 +205,10 @@ def test_adam_by_layers_is_several_adams():
 
 
 def test_the_published_settings_are_the_defaults(in_context):
+    """But for the mask, which the authors do not have, and the mean, which is theirs with `joint` and of probabilities."""
     settings = settings_for(in_context.video_run, "mean", [])
-    assert (settings.neighbors, settings.hidden, settings.masked, settings.joint) == (3, 1024, True, True)
+    assert (settings.neighbors, settings.hidden, settings.masked) == (3, 1024, True)
+    assert (settings.joint, settings.mean_of) == (False, "logits")
     assert settings.head.model_dump() == {"name": "moe", "num_experts": 2, "l2": 1e-6}
     assert settings.training == Training(batch_size=32, epochs=1, learning_rate=2e-4)
 
