@@ -195,21 +195,18 @@ class Study:
 def table(system: str, figures: dict[str, np.ndarray]) -> str:
     """Markdown: the figures of each policy, and below each its difference from the best plain one with its interval, in points.
 
-    A corrected policy is also held against that plain one corrected, where there is such a row.
+    What is corrected is also held against that plain one corrected, and what is joined against plain ones joined, where these are there.
     """
-    plain = max(
-        (name for name in figures if name in POLICIES and name.startswith("plain") and CORRECTED not in name),
-        key=lambda name: figures[name][0, 0],
-    )
+    untreated = [name for name in figures if name in POLICIES and name.startswith("plain") and not POLICIES[name].power]
+    plain = max(untreated, key=lambda name: figures[name][0, 0])
     columns = [f"`{system}`", "GAP@20", "MAP", *(f"MAP {name}" for name in METRICS[2:])]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, values in figures.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.4f}" for value in values[:, 0]) + " |")
-        others = [] if name in POLICIES and name.startswith("plain") and CORRECTED not in name else [plain]
-        others += [plain + CORRECTED] if CORRECTED in name else []
-        others += [TWIN + CORRECTED * (CORRECTED in name)] if name in JOINED else []
-        for other in others:
-            if other in figures and other != name:
+        corrected = CORRECTED if name.endswith(CORRECTED) else ""
+        others = [plain, plain + corrected] + [TWIN + corrected] * (name in JOINED)
+        for other in dict.fromkeys(others):
+            if name not in untreated and other in figures and other != name:
                 lines.append(f"| less {other} | " + " | ".join(map(interval, values - figures[other])) + " |")
     return "\n".join(lines)
 
