@@ -24,10 +24,13 @@ from beam_jobs import augment, deltas, stats
 from beam_jobs.inputs import open_input
 from beam_jobs.runners import Engine
 from trainers.compare import resample, resampled_average_precisions, resampled_gap
-from trainers.ensemble import load
+from trainers.correct import correct
+from trainers.ensemble import FILE as ENSEMBLE
+from trainers.ensemble import ensemble, load
 from trainers.evaluate import scored
 from trainers.fit import fit
 from trainers.metrics import FREQUENCY_BUCKETS, bucket_name, in_bucket
+from trainers.run import MODEL
 from yt8m_data.sampling import Settings
 from yt8m_data.shards import atomic_write, expand, read_json
 
@@ -53,6 +56,7 @@ class Policy(NamedTuple):
     falls: float | None = None  # passes after which the learning rate is 0.3 times as large
     scale: float = 1.0  # of the deltas
     probability: float = 0.8  # that a draw is moved
+    power: float = 0  # of the companions' scores, by which those of the finished run are corrected
 
 
 POLICIES = {
@@ -61,9 +65,20 @@ POLICIES = {
     "delta, 6 epochs": Policy("plain", 6, moved=5, falls=5),
     "plain, 11 epochs": Policy("plain", 11, falls=10),
     "delta, 11 epochs": Policy("plain", 11, moved=10, falls=10, scale=0.7, probability=1.0),
+    "plain, 4 epochs": Policy("plain", 4, falls=3),
+    "delta, 7 epochs": Policy("plain", 7, moved=5, falls=5),
     "paper, 3 epochs": Policy("paper", 3),
     "extrapolate, 3 epochs": Policy("extrapolate", 3),
 }
+CORRECTED = ", companions"  # the same run, corrected
+POLICIES |= {f"{name}{CORRECTED}": policy._replace(power=0.8) for name, policy in POLICIES.items() if policy.shards == "plain"}
+JOINED = {  # the mean of the scores of two runs: the system's own by a policy, and the logistic regression by another
+    "plain, and logistic plain": ("plain, 4 epochs", "plain, 6 epochs"),
+    "plain, and logistic delta": ("plain, 4 epochs", "delta, 11 epochs"),
+    "delta, and logistic delta": ("delta, 7 epochs", "delta, 11 epochs"),
+}
+TWIN = "plain, and logistic plain"  # what others that are joined are held against as well
+JOINED |= {f"{name}{CORRECTED}": tuple(f"{policy}{CORRECTED}" for policy in policies) for name, policies in JOINED.items()}
 WRITTEN = {
     "paper": Settings(policy="paper"),
     "extrapolate": Settings(policy="target", floor=20, methods=("extrapolate",), lambdas=(0.0, 1.0)),
@@ -76,12 +91,14 @@ def main() -> None:
     parser.add_argument("--train", default=f"{DATA}/validate00[0-6]?.tfrecord", help="plain training shards")
     parser.add_argument("--eval", default=f"{DATA}/validate00[78]?.tfrecord", help="evaluation shards")
     parser.add_argument("--system", action="append", choices=SYSTEMS, help="may be given again (default: logistic and moe)")
-    parser.add_argument("--policy", action="append", choices=POLICIES, help="may be given again (default: plain ones and delta)")
+    parser.add_argument(
+        "--policy", action="append", choices=[*POLICIES, *JOINED], help="may be given again (default: plain ones and delta)"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--markdown", help="file to append the table to")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    policies = arguments.policy or [name for name, policy in POLICIES.items() if policy.shards == "plain"]
+    policies = arguments.policy or [name for name, policy in POLICIES.items() if policy.shards == "plain" and not policy.power]
 
     study = Study(arguments.work, arguments.train, arguments.eval)
     tables = []
@@ -112,11 +129,11 @@ class Study:
 
     def figures(self, system: str, policy: str, seed: int) -> np.ndarray:
         """METRICS of a run on the evaluation set and on each resample of it: float64 [metrics, 1 + RESAMPLES]."""
-        folder = self.work / f"{system}-{policy.replace(', ', '-').replace(' ', '-')}-{seed}"
+        folder = self.folder(system, policy, seed)
         kept = folder.with_suffix(".npy")
         if not kept.is_file():
             started = time.perf_counter()
-            fit(SYSTEMS[system][0], [self.shards(policy)], list(self.eval), str(folder), list(self.settings(system, policy, seed)))
+            self.finish(system, policy, seed)
             trained = time.perf_counter() - started
             scorer = load(str(folder))
             metrics = scored(scorer.scores(self.eval, 1), self.eval, scorer.layout_for(self.eval))
@@ -129,6 +146,27 @@ class Study:
                 np.save(stream, result)
             print(f"  {folder.name}: {trained:.0f} s, and {time.perf_counter() - started - trained:.0f} s for the resamples", flush=True)
         return np.load(kept)
+
+    def folder(self, system: str, policy: str, seed: int) -> Path:
+        """That of a run."""
+        return self.work / f"{system}-{policy.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+    def finish(self, system: str, policy: str, seed: int) -> None:
+        """Train a run, correct one, or join two, where that is not done yet."""
+        folder = self.folder(system, policy, seed)
+        if (folder / MODEL).is_file() or (folder / ENSEMBLE).is_file():
+            return
+        if policy in JOINED:
+            members = list(zip((system, "logistic"), JOINED[policy], strict=True))
+            for member, own in members:
+                self.finish(member, own, seed)
+            ensemble([str(self.folder(member, own, seed)) for member, own in members], str(folder))
+        elif (how := POLICIES[policy]).power:
+            base = policy.removesuffix(CORRECTED)
+            self.finish(system, base, seed)
+            correct(str(self.folder(system, base, seed)), str(folder), str(self.work / "stats" / "cooccurrence.npz"), power=how.power)
+        else:
+            fit(SYSTEMS[system][0], [self.shards(policy)], list(self.eval), str(folder), list(self.settings(system, policy, seed)))
 
     def shards(self, policy: str) -> str:
         """The pattern of a policy's training shards, which are written where they are not yet."""
@@ -155,14 +193,21 @@ class Study:
 
 
 def table(system: str, figures: dict[str, np.ndarray]) -> str:
-    """Markdown: the figures of each policy, and below each its difference from the best plain one with its interval, in points."""
-    plain = max((name for name in figures if name.startswith("plain")), key=lambda name: figures[name][0, 0])
+    """Markdown: the figures of each policy, and below each its difference from the best plain one with its interval, in points.
+
+    What is corrected is also held against that plain one corrected, and what is joined against plain ones joined, where these are there.
+    """
+    untreated = [name for name in figures if name in POLICIES and name.startswith("plain") and not POLICIES[name].power]
+    plain = max(untreated, key=lambda name: figures[name][0, 0])
     columns = [f"`{system}`", "GAP@20", "MAP", *(f"MAP {name}" for name in METRICS[2:])]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, values in figures.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.4f}" for value in values[:, 0]) + " |")
-        if not name.startswith("plain"):
-            lines.append(f"| less {plain} | " + " | ".join(map(interval, values - figures[plain])) + " |")
+        corrected = CORRECTED if name.endswith(CORRECTED) else ""
+        others = [plain, plain + corrected] + [TWIN + corrected] * (name in JOINED)
+        for other in dict.fromkeys(others):
+            if name not in untreated and other in figures and other != name:
+                lines.append(f"| less {other} | " + " | ".join(map(interval, values - figures[other])) + " |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Commands that make a model of trained ones: average, ensemble and export."""
+"""Commands that make a model of trained ones: average, correct, ensemble and export."""
 
 import json
 from collections.abc import Sequence
@@ -25,6 +25,22 @@ def average(run: str, out: str, last: int, batch_norm: int | None) -> None:
 
     steps = job.average(run, out, last, batch_norm)
     click.echo(f"the mean of the weights at steps {', '.join(map(str, steps))} in {out}", err=True)
+
+
+@yt8m_train.command()
+@click.argument("run")
+@click.option("--counts", type=click.Path(), required=True, help="The cooccurrence.npz that `yt8m-data stats` makes of the training set.")
+@click.option("--out", type=click.Path(), required=True, help="Folder of the corrected run.")
+@click.option("--share", type=float, default=0.6, show_default=True, help="Of a class's videos, at least so many carry a companion.")
+@click.option("--power", type=float, default=0.8, show_default=True, help="Of the companions' scores; 0 changes nothing.")
+@click.option("--most", type=int, default=9, show_default=True, help="Training videos of a class whose scores are corrected.")
+def correct(run: str, counts: str, out: str, share: float, power: float, most: int) -> None:
+    """Multiply RUN's scores of rare classes by those of the labels that come with them, as a run of its own."""
+    with hushed():
+        from trainers import correct as job
+
+    pairs = job.correct(run, out, counts, share, power, most)
+    click.echo(f"{pairs:,} pairs of a class and a companion in {out}", err=True)
 
 
 @yt8m_train.command()

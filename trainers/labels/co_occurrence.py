@@ -87,8 +87,10 @@ class CoOccurrence(keras.layers.Layer):
         return {**super().get_config(), **{key: getattr(self, key) for key in own}}
 
 
-def read_counts(path: str, num_classes: int) -> np.ndarray:
+def read_counts(path: str, num_classes: int, option: str = "label_layer.counts") -> np.ndarray:
     """Read `cooccurrence.npz` as float64 [C, C]: the videos that carry both labels, and on the diagonal those that carry the label.
+
+    `option` is where the path was given.
 
     Raises:
       DataError: the file is missing, is no such file, or is of another number of classes.
@@ -97,15 +99,11 @@ def read_counts(path: str, num_classes: int) -> np.ndarray:
         with np.load(path, allow_pickle=False) as stored:
             shape, indices, indptr, data = (stored[key] for key in ("shape", "indices", "indptr", "data"))
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}: set label_layer.counts to the cooccurrence.npz of `yt8m-data stats`") from None
+        raise DataError(f"there is no file {path}: set {option} to the cooccurrence.npz of `yt8m-data stats`") from None
     except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile):
-        raise DataError(
-            f"{path} holds no co-occurrence counts: set label_layer.counts to the cooccurrence.npz of `yt8m-data stats`"
-        ) from None
+        raise DataError(f"{path} holds no co-occurrence counts: set {option} to the cooccurrence.npz of `yt8m-data stats`") from None
     if shape.tolist() != [num_classes, num_classes]:
-        raise DataError(
-            f"{path} counts {shape[0]} classes, but the model has {num_classes}: set label_layer.counts to counts of the same data"
-        )
+        raise DataError(f"{path} counts {shape[0]} classes, but the model has {num_classes}: set {option} to counts of the same data")
     counts = np.zeros((num_classes, num_classes))
     counts[np.repeat(np.arange(num_classes), np.diff(indptr)), indices] = data
     return counts

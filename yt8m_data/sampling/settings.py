@@ -60,6 +60,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         low, high = self.lambdas
+        if self.policy == "auto":
+            raise DataError(
+                "there is no policy 'auto', since none that was measured makes models better (docs/RESULTS.md): "
+                f"train with `yt8m-data deltas` and `yt8m-train correct` instead, or choose one of {', '.join(POLICIES)}"
+            )
         if self.policy not in POLICIES:
             raise DataError(f"there is no policy {self.policy!r}: choose one of {', '.join(POLICIES)}")
         if not self.methods or set(self.methods) - set(METHODS) or len(set(self.methods)) < len(self.methods):

@@ -219,6 +219,7 @@ def test_the_manifest_entry():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"policy": "auto"}, "no policy 'auto', since none .* makes models better .*: train with `yt8m-data deltas` and"),
         ({"policy": "papers"}, "no policy 'papers': choose one of paper, authors, target"),
         ({"methods": ()}, r"methods \(none\) are not a subset of interpolate, extrapolate, noise"),
         ({"methods": ("mixup",)}, "methods mixup are not a subset"),
