@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from trainers.options import flag, one_of, whole, within
+from trainers.penalty import penalty
 from trainers.registry import ENCODERS
 from yt8m_data.errors import DataError
 
@@ -64,7 +65,7 @@ class Dense(keras.layers.Layer):
             use_bias=not (self.batch_norm or self.layer_norm),
             kernel_initializer="glorot_uniform" if self.kernel_stddev is None else gaussian(stddev=self.kernel_stddev),
             bias_initializer=gaussian(stddev=self.bias_stddev),
-            kernel_regularizer=keras.regularizers.L2(self.l2 / 2) if self.l2 else None,
+            kernel_regularizer=penalty(self.l2),
             dtype=self.dtype_policy,
             name="linear",
         )

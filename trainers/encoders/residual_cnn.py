@@ -8,6 +8,7 @@ from keras import ops
 
 from trainers.encoders._fourier_conv import FourierConv1D
 from trainers.options import flag, one_of, whole, within
+from trainers.penalty import penalty
 from trainers.registry import ENCODERS
 
 TAPS = 9  # of a module's convolutions
@@ -51,7 +52,7 @@ class ResidualCNN(keras.layers.Layer):
         within("residual_cnn", 0, 1, momentum=momentum)
         self.size, self.pool, self.global_skip, self.last_batch_norm = size, pool, global_skip, last_batch_norm
         self.fc_activation, self.l2, self.momentum = fc_activation, l2, momentum
-        regularizer = keras.regularizers.L2(l2 / 2) if l2 else None
+        regularizer = penalty(l2)
         self.fc = keras.layers.Dense(size, fc_activation, kernel_regularizer=regularizer, dtype=self.dtype_policy, name="fc")
         table = [(49, (128, 192, 64), True), (1, (256, 512, 128), True), (1, (512, 256), True), (1, (512, size), last_batch_norm)]
         self.stages = [

@@ -8,6 +8,7 @@ from keras import ops
 
 from trainers.heads.start import glorot, logit
 from trainers.options import flag, within
+from trainers.penalty import penalty
 from trainers.registry import HEADS
 
 
@@ -36,7 +37,7 @@ class Logistic(keras.layers.Layer):
         self.kernel = self.add_weight(
             shape=(input_shape[-1], self.num_classes),
             initializer=glorot(self.init_scale),
-            regularizer=keras.regularizers.L2(self.l2 / 2) if self.l2 else None,
+            regularizer=penalty(self.l2),
             name="kernel",
         )
         if self.use_bias:

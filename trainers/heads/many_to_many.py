@@ -8,6 +8,7 @@ from keras import ops
 
 from trainers.heads.start import glorot, logit
 from trainers.options import whole, within
+from trainers.penalty import penalty
 from trainers.pooling._recurrent import at_least_one
 from trainers.registry import HEADS
 
@@ -42,7 +43,7 @@ class ManyToMany(keras.layers.Layer):
         self.kernel = self.add_weight(
             shape=(width, self.num_classes),
             initializer=glorot(self.init_scale),
-            regularizer=keras.regularizers.L2(self.l2 / 2) if self.l2 else None,
+            regularizer=penalty(self.l2),
             name="kernel",
         )
         self.bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", autocast=False, name="bias")

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from trainers.options import flag, within
+from trainers.penalty import penalty
 from trainers.pooling._base import Pooling
 from trainers.pooling._clusters import attend, frame_sum
 from trainers.registry import POOLINGS
@@ -33,7 +33,7 @@ class AttentionPooling(Pooling):
 
     def build(self, frames_shape: tuple[int | None, ...]) -> None:
         """Make W_a [D, 1]."""
-        regularizer = keras.regularizers.L2(self.l2 / 2) if self.l2 else None
+        regularizer = penalty(self.l2)
         self.kernel = self.add_weight(shape=(frames_shape[-1], 1), initializer="glorot_uniform", regularizer=regularizer, name="kernel")
 
     def call(self, frames: Any, mask: Any) -> Any:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from trainers.options import flag, one_of, within
+from trainers.penalty import penalty
 from trainers.pooling._base import Pooling
 from trainers.pooling._clusters import attend, frame_sum, unit
 from trainers.registry import POOLINGS
@@ -54,8 +55,9 @@ class IndirectClustering(Pooling):
         """Make the projection and the layer norm."""
         width = input_shape[-1]
         if self.projection:
-            penalty = keras.regularizers.L2(self.projection_l2 / 2) if self.projection_l2 else None
-            self.project = keras.layers.Dense(width, "relu", kernel_regularizer=penalty, dtype=self.dtype_policy, name="project")
+            self.project = keras.layers.Dense(
+                width, "relu", kernel_regularizer=penalty(self.projection_l2), dtype=self.dtype_policy, name="project"
+            )
             self.project.build(input_shape)
         if self.output_form == "layer_norm":
             self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name="norm")

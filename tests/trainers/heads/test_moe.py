@@ -48,6 +48,23 @@ def test_equals_the_definition(experts, dummy):
     np.testing.assert_allclose(head(x), reference(head, x), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("dummy", [True, False])
+@pytest.mark.parametrize("experts", [1, 2, 5])
+def test_gradients_are_the_slopes_of_the_definition(experts, dummy):
+    head, rng = made(num_experts=experts, dummy=dummy), np.random.default_rng(1)
+    x, upstream = rng.normal(size=(3, 6)).astype(np.float32), rng.normal(size=(3, 4))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(head(x) * upstream.astype(np.float32))
+    gradients = tape.gradient(total, head.trainable_variables)
+    for variable, gradient in zip(head.trainable_variables, gradients, strict=True):
+        start, direction, sums = variable.numpy(), rng.normal(size=variable.shape), []
+        for side in (1, -1):
+            variable.assign(start + side * 2e-3 * direction)
+            sums.append((reference(head, x) * upstream).sum())
+        variable.assign(start)
+        assert (sums[0] - sums[1]) / 4e-3 == pytest.approx((gradient.numpy() * direction).sum(), rel=5e-3, abs=1e-3), variable.path
+
+
 RANKS = [
     {"gate_rank": 3},
     {"expert_rank": 2},
