@@ -130,6 +130,19 @@ def test_frame_level_shards_are_scanned_in_the_store(store, made, command, tmp_p
     assert found == expected
 
 
+@pytest.mark.parametrize("kind", ["video", "frame"])
+def test_a_model_is_trained_from_the_store_as_from_disk(kind, store, made, command, tmp_path):
+    part = {"video": "", "frame": "frames/"}[kind]
+    metrics = []
+    for root in (store, made.parent):
+        pattern = f"{root}/made/{part}*.tfrecord"
+        settings = ["training.steps=3", "training.batch_size=16", *(["pooling={name: average}"] if kind == "frame" else [])]
+        words = [word for setting in settings for word in ("--set", setting)]
+        data = ["--train", pattern, "--eval", pattern, "--out", tmp_path / f"run-{len(metrics)}"]
+        metrics.append(json.loads(command("yt8m-train", "fit", "logistic", *data, *words).out))
+    assert metrics[0] == metrics[1]
+
+
 def test_wrong_names_are_one_sentence(store, command, tmp_path):
     for pattern in (f"{store}/none*", f"{store}-none/x.tfrecord", f"{store}/none"):
         assert "no file matches" in command("yt8m-data", "stats", pattern, "--out", tmp_path / "o", status=2).err
