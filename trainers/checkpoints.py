@@ -25,7 +25,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, assembly: Any, optimizer: keras.optimizers.Optimizer, keep: int) -> None:
-        paths(folder)
+        paths(folder)  # which makes a lost list again, before the manager looks for it
         self._weights = assembly.trainee.trainable_variables
         self._manager = tf.train.CheckpointManager(checkpoint_of(assembly, optimizer), str(folder / run.CHECKPOINTS), max_to_keep=keep)
         try:

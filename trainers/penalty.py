@@ -10,8 +10,7 @@ import tensorflow as tf
 class HalfSquares(keras.regularizers.Regularizer):
     """l2 / 2 * sum of W squared, as TF-slim's.
 
-    The gradient is one product. That of keras.regularizers.L2 makes a copy as large as W four times over, which takes a large head as long
-    as a third of its matrix products.
+    The gradient is one product; that of keras.regularizers.L2 is several, each as large as W.
     """
 
     def __init__(self, l2: float) -> None:

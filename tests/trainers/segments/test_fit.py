@@ -83,24 +83,30 @@ def test_a_score_of_the_whole_video_finds_no_segment(runs, in_context):
     assert per_class(run, in_context, of_the_video)[list(LOCAL + SIGNED)].max() < 0.62
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(in_context, tmp_path, monkeypatch):
-    settings = [*SEGMENTS, "training.steps=8", "training.checkpoint_every=3", "training.ema=0.9"]
-    arguments = (in_context.video_run, [in_context.train], [in_context.eval])
-    expected = fit(*arguments, str(tmp_path / "whole"), "context_aware", settings)
-    genuine, calls = module.train_step, []
+def interrupted_in(number):
+    """Make steps as `train_step` does, but be interrupted in one of them."""
+    genuine, steps = module.train_step, []
 
     def interrupted(*setup):
         step = genuine(*setup)
 
         def counted(batch):
-            calls.append(1)
-            if len(calls) == 5:
+            steps.append(1)
+            if len(steps) == number:
                 raise KeyboardInterrupt
             return step(batch)
 
         return counted
 
-    monkeypatch.setattr(module, "train_step", interrupted)
+    return interrupted
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(in_context, tmp_path, monkeypatch):
+    settings = [*SEGMENTS, "training.steps=8", "training.checkpoint_every=3", "training.ema=0.9"]
+    arguments = (in_context.video_run, [in_context.train], [in_context.eval])
+    expected = fit(*arguments, str(tmp_path / "whole"), "context_aware", settings)
+    genuine = module.train_step
+    monkeypatch.setattr(module, "train_step", interrupted_in(5))
     with pytest.raises(KeyboardInterrupt):
         fit(*arguments, str(tmp_path / "broken"), "context_aware", settings)
     monkeypatch.setattr(module, "train_step", genuine)
@@ -149,24 +155,13 @@ def test_other_settings_are_refused(runs, in_context):
 @pytest.fixture
 def begun(in_context, tmp_path, monkeypatch):
     """A run of 8 steps that was stopped after the fifth, and the call that goes on with it."""
-    genuine, steps = module.train_step, []
-
-    def interrupted(*setup):
-        step = genuine(*setup)
-
-        def counted(batch):
-            steps.append(1)
-            if len(steps) == 6:
-                raise KeyboardInterrupt
-            return step(batch)
-
-        return counted
+    genuine = module.train_step
 
     def go_on(*settings):
         given = [*SEGMENTS, "training.steps=8", "training.checkpoint_every=3", "rates={}", *settings]
         return fit(in_context.video_run, [in_context.train], [in_context.eval], str(tmp_path / "run"), "context_ignorant", given)
 
-    monkeypatch.setattr(module, "train_step", interrupted)
+    monkeypatch.setattr(module, "train_step", interrupted_in(6))
     with pytest.raises(KeyboardInterrupt):
         go_on()
     monkeypatch.setattr(module, "train_step", genuine)
