@@ -1,12 +1,16 @@
-"""`pyarrow.RecordBatch` -> Example and SequenceExample bytes: the other half of `codec`."""
+"""`pyarrow.RecordBatch` -> Example and SequenceExample bytes: the other half of `codec`.
+
+An entry of a record is a prefix, which depends on the length of its payload alone, and the payload. Both are columns, and Arrow joins those
+of each row.
+"""
 
 import functools
-import struct
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+import itertools
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from yt8m_data import wire
 from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
@@ -27,7 +31,7 @@ class _Frames(NamedTuple):
     counts: np.ndarray
 
 
-_Column = list[bytes] | _Vectors | _Frames  # some of each row
+_Column: TypeAlias = pa.BinaryArray | _Vectors | _Frames  # some of each row; a null is nothing
 
 
 def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
@@ -36,7 +40,7 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
     The bytes are those of the protobuf library's deterministic serialisation: keys in ascending order, and behind them those of the column
     OTHER as they came. A null in a column of `PROVENANCE` or `SEGMENTS` leaves its key out.
     """
-    entries: dict[str, _Column] = {schema.id_key: _encode_strings(batch.column("id"), schema.id_key)}
+    entries: dict[str, list[_Column]] = {schema.id_key: _encode_strings(batch.column("id"), schema.id_key)}
     entries[schema.labels_key] = _encode_integers(batch.column("labels"), schema.labels_key)
     for column in SEGMENTS.names:
         if column in schema.extras:
@@ -46,15 +50,15 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
         if column in batch.schema.names and batch.column(column).null_count < batch.num_rows:
             encode_column = _encode_floats if column == LABEL_WEIGHTS else _encode_numbers if column == "aug_lambda" else _encode_strings
             entries[column] = encode_column(batch.column(column), column)
-    lists: dict[str, tuple[list[bytes], _Frames]] = {}
+    lists: dict[str, list[_Column]] = {}
     for feature in schema.features:
         if schema.kind == "video":
-            entries[feature.name] = _encode_vectors(batch.column(feature.name), feature)
+            entries[feature.name] = [_encode_vectors(batch.column(feature.name), feature)]
         else:
             lists[feature.name] = _encode_frames(batch.column(feature.name), feature)
-    columns = [entries[key] for key in sorted(entries)]
+    columns = [column for key in sorted(entries) for column in entries[key]]
     if OTHER in schema.extras:
-        columns.append([other or b"" for other in batch.column(OTHER).to_pylist()])
+        columns.append(batch.column(OTHER))
     message = _message(columns, b"\x0a", batch.num_rows)
     if schema.kind == "frame":
         message += _message([column for key in sorted(lists) for column in lists[key]], b"\x12", batch.num_rows)
@@ -62,17 +66,16 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
 
 
 def _message(columns: list[_Column], tag: bytes, count: int) -> list[_Column]:
-    """Put the field's tag and the length of all its entries before them; what comes byte by byte and stands together is joined."""
-    prefixes = wire.Prefixes(tag)
+    """Put the field's tag and the length of all its entries before them; what is binary and stands together is joined."""
     sizes = sum((_sizes(column) for column in columns), np.zeros(count, np.int64))
     joined: list[_Column] = []
-    together: list[list[bytes]] = [[prefixes[size] for size in sizes.tolist()]]
+    together: list[pa.BinaryArray] = [_by_length(wire.Prefixes(tag), sizes)]
     for column in [*columns, None]:
-        if isinstance(column, list):
+        if isinstance(column, pa.BinaryArray):
             together.append(column)
             continue
         if together:
-            joined.append([b"".join(parts) for parts in zip(*together, strict=True)])
+            joined.append(pc.binary_join_element_wise(*together, b"", null_handling="replace", null_replacement=b""))
         together = []
         if column is not None:
             joined.append(column)
@@ -84,7 +87,7 @@ def _sizes(column: _Column) -> np.ndarray:
         return np.full(len(column.payloads), len(column.prefix) + column.payloads.shape[1])
     if isinstance(column, _Frames):
         return column.counts * column.frames.shape[1]
-    return np.fromiter(map(len, column), np.int64, len(column))
+    return _lengths(column)
 
 
 def _assembled(columns: list[_Column], count: int) -> Framed:
@@ -98,52 +101,64 @@ def _assembled(columns: list[_Column], count: int) -> Framed:
             wire.scatter(framed.data, at, np.broadcast_to(prefix, (count, len(prefix))))
             wire.scatter(framed.data, at + len(prefix), column.payloads)
         else:
-            for start, end, some in zip(at.tolist(), (at + size).tolist(), _pieces(column), strict=True):
-                view[start:end] = some
+            pieces, bounds = (column.frames, np.append(0, np.cumsum(size))) if isinstance(column, _Frames) else _flat(column)
+            whole = pieces.reshape(-1).data
+            for start, end, (begin, stop) in zip(at.tolist(), (at + size).tolist(), itertools.pairwise(bounds.tolist()), strict=True):
+                view[start:end] = whole[begin:stop]
         at += size
     return framed
 
 
-def _pieces(column: list[bytes] | _Frames) -> Iterable[bytes | memoryview]:
-    if not isinstance(column, _Frames):
-        return column
-    ends = np.cumsum(column.counts)
-    return (column.frames[start:end].reshape(-1).data for start, end in zip((ends - column.counts).tolist(), ends.tolist(), strict=True))
+def _encode_strings(column: pa.BinaryArray, key: str) -> list[_Column]:
+    return [_by_length(wire.entry_prefixes(key.encode(), b"\x0a", b"\x0a"), _lengths(column), column), column]
 
 
-def _encode_strings(column: pa.Array, key: str) -> list[bytes]:
-    prefixes = wire.entry_prefixes(key.encode(), b"\x0a", b"\x0a")
-    return [b"" if value is None else prefixes[len(value)] + value for value in column.to_pylist()]
+def _encode_integers(column: pa.ListArray, key: str) -> list[_Column]:
+    distinct, number = np.unique(column.flatten().to_numpy(), return_inverse=True)
+    varints, bounds = _flat(pa.array([_varint(value) for value in distinct.tolist()], pa.binary()).take(pa.array(number)))
+    return _encode_lists(column, key, b"\x1a", varints, bounds[_bounds(column)])
 
 
-def _encode_numbers(column: pa.Array, key: str) -> list[bytes]:
-    prefix = wire.entry_prefixes(key.encode(), b"\x12", b"\x0a")[4]
-    return [b"" if value is None else prefix + struct.pack("<f", value) for value in column.to_pylist()]
-
-
-def _encode_integers(column: pa.ListArray, key: str) -> list[bytes]:
-    varints = [_varint(value) for value in column.flatten().to_pylist()]
-    return _encode_lists(column, key, b"\x1a", [b"".join(varints[start:end]) for start, end in _bounds(column)])
-
-
-def _encode_floats(column: pa.ListArray, key: str) -> list[bytes]:
+def _encode_floats(column: pa.ListArray, key: str) -> list[_Column]:
     values = column.flatten().to_numpy().astype("<f4", copy=False)
-    return _encode_lists(column, key, b"\x12", [values[start:end].tobytes() for start, end in _bounds(column)])
+    return _encode_lists(column, key, b"\x12", values, 4 * _bounds(column))
 
 
-def _encode_lists(column: pa.ListArray, key: str, kind: bytes, payloads: list[bytes]) -> list[bytes]:
-    """Map entries of packed lists; a null has none."""
-    prefixes, empty = wire.entry_prefixes(key.encode(), kind, b"\x0a"), wire.entry_prefixes(key.encode(), kind)[0]
-    encoded = [prefixes[len(payload)] + payload if payload else empty for payload in payloads]
-    for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
-        encoded[row] = b""
-    return encoded
+def _encode_numbers(column: pa.FloatArray, key: str) -> list[_Column]:
+    bounds = np.append(0, np.cumsum(column.is_valid().to_numpy(zero_copy_only=False)))
+    values = column.drop_null().to_numpy().astype("<f4", copy=False)
+    return _encode_lists(column, key, b"\x12", values, 4 * bounds)
 
 
-def _bounds(column: pa.ListArray) -> Iterator[tuple[int, int]]:
-    """Where the values of each list start and end among the flattened ones."""
-    ends = np.cumsum(column.value_lengths().fill_null(0).to_numpy()).tolist()
-    return zip([0, *ends], ends, strict=False)
+def _encode_lists(column: pa.Array, key: str, kind: bytes, packed: np.ndarray, bounds: np.ndarray) -> list[_Column]:
+    """Map entries of packed lists, which lie behind one another, with these bounds (int64 [N + 1]); a null has none."""
+    prefixes = wire.entry_prefixes(key.encode(), kind, b"\x0a")
+    prefixes[0] = wire.entry_prefixes(key.encode(), kind)[0]  # without values there is no list either
+    payloads = pa.Array.from_buffers(pa.binary(), len(column), [None, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(packed)])
+    return [_by_length(prefixes, np.diff(bounds), column), payloads]
+
+
+def _by_length(prefixes: wire.Prefixes, lengths: np.ndarray, column: pa.Array | None = None) -> pa.BinaryArray:
+    """What stands before the payload of each row, by its length (int64 [N]); null where the column is."""
+    distinct, number = np.unique(lengths, return_inverse=True)
+    absent = None if column is None or not column.null_count else column.is_null().to_numpy(zero_copy_only=False)
+    return pa.array([prefixes[length] for length in distinct.tolist()], pa.binary()).take(pa.array(number, mask=absent))
+
+
+def _lengths(column: pa.BinaryArray) -> np.ndarray:
+    """The length of each value, int64 [N]; 0 for a null."""
+    return pc.binary_length(column).fill_null(0).to_numpy().astype(np.int64)
+
+
+def _flat(column: pa.BinaryArray) -> tuple[np.ndarray, np.ndarray]:
+    """All values behind one another, uint8, and where they start and the last ends, int64 [N + 1]."""
+    _, bounds, data = column.buffers()
+    return np.frombuffer(data or b"", np.uint8), np.frombuffer(bounds, np.int32)[column.offset :][: len(column) + 1].astype(np.int64)
+
+
+def _bounds(column: pa.ListArray) -> np.ndarray:
+    """Where the values of each list start among the flattened ones, and those of the last end, int64 [N + 1]."""
+    return np.append(0, np.cumsum(column.value_lengths().fill_null(0).to_numpy()))
 
 
 @functools.cache
@@ -156,10 +171,10 @@ def _encode_vectors(column: pa.FixedSizeListArray, feature: Feature) -> _Vectors
     return _Vectors(wire.entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size], vectors)
 
 
-def _encode_frames(column: pa.ListArray, feature: Feature) -> tuple[list[bytes], _Frames]:
+def _encode_frames(column: pa.ListArray, feature: Feature) -> list[_Column]:
     header = np.frombuffer(wire.frame_header(feature.size), np.uint8)
     values = column.flatten()
     codes = np.frombuffer(values.buffers()[1], np.uint8)[values.offset * feature.size :][: len(values) * feature.size]
     frames = np.hstack([np.broadcast_to(header, (len(values), len(header))), codes.reshape(-1, feature.size)])
     prefixes, counts = wire.entry_prefixes(feature.name.encode()), column.value_lengths().to_numpy().astype(np.int64)
-    return [prefixes[size] for size in (counts * frames.shape[1]).tolist()], _Frames(frames, counts)
+    return [_by_length(prefixes, counts * frames.shape[1]), _Frames(frames, counts)]
