@@ -6,7 +6,7 @@ copies, x, and deltas, x + l (p - q), where p and q are neighbours that share a 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -140,20 +140,24 @@ def vectors(
     """
     base, other, part, noise, delta = (recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
     made = {feature.name: np.empty((len(base), feature.size), np.float32) for feature in features}
-    for at in range(0, len(base), _ROWS):
-        some, start = slice(at, at + _ROWS), 0
-        moving = np.flatnonzero(other[some] >= 0)
-        x, y = take(base[some]), take(other[some][moving])
-        for feature in features:
-            columns = slice(start, start := start + feature.size)
-            made[feature.name][some] = x[:, columns]
-            if feature.name not in settings.hold:
-                _move(made[feature.name][some], moving, y[:, columns], part[some][moving, None])
-    rows, by_delta = np.flatnonzero(noise).tolist(), np.flatnonzero(delta >= 0)
+    ends = np.cumsum([feature.size for feature in features]).tolist()
+    columns = {feature.name: slice(end - feature.size, end) for feature, end in zip(features, ends, strict=True)}
+    for rows in _some_at_a_time(np.flatnonzero(other < 0)):
+        x = take(base[rows])
+        for name, matrix in made.items():
+            matrix[rows] = x[:, columns[name]]
+    for rows in _some_at_a_time(np.flatnonzero(other >= 0)):
+        x, moved = take(base[rows]), take(other[rows])
+        moved -= x
+        moved *= part[rows, None]
+        moved += x
+        for name, matrix in made.items():
+            matrix[rows] = (x if name in settings.hold else moved)[:, columns[name]]
+    noisy, by_delta = np.flatnonzero(noise).tolist(), np.flatnonzero(delta >= 0)
     for feature in features:
         if feature.name in settings.hold:
             continue
-        for row in rows:
+        for row in noisy:
             video = recipes.column("id")[row].as_py()
             made[feature.name][row] += gaussian(settings.seed, video, feature.name, feature.size, settings.sigma)
         if len(by_delta):
@@ -162,13 +166,8 @@ def vectors(
     return made
 
 
-def _move(x: np.ndarray, moving: np.ndarray, y: np.ndarray, part: np.ndarray) -> None:
-    """Move some rows of x by a part of the way to y, which is not needed any more."""
-    near = x if len(moving) == len(x) else x[moving]
-    y -= near
-    y *= part
-    y += near
-    x[moving] = y
+def _some_at_a_time(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[at : at + _ROWS] for at in range(0, len(rows), _ROWS))
 
 
 def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
