@@ -14,7 +14,7 @@ import numpy as np
 
 from beam_jobs import deltas as delta_job
 from beam_jobs import holdout as holdouts
-from beam_jobs import rebalance, room, route, runners, stats
+from beam_jobs import outcome, rebalance, room, route, runners, stats
 from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, check_forecast, part_of, per_label, quality_of, totals_of
 from beam_jobs.forecast import foresee
 from beam_jobs.holdout import HoldOut
@@ -71,14 +71,15 @@ def run(
     turns = room.turns(source, engine, output.memory, str(work.spill))
     shared = route.Work(plan, packed, layout, source.schema, store, bank)
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
-    entries, statistics, books, bad, forecast, near, progress = rebalance.run(job, engine, work)
+    came = rebalance.run(job, engine, work)
+    entries, books, bad, forecast = came.entries, came.books, came.bad, came.forecast[:-1]
     source.check_bad(bad, books.get("read", 0))
-    if books.get(rebalance.FILES) != len(source.files):
-        raise DataError(f"{books.get(rebalance.FILES)} of {len(source.files)} files were read, so Beam lost some on the way: run it again")
+    if books.get(outcome.FILES) != len(source.files):
+        raise DataError(f"{books.get(outcome.FILES)} of {len(source.files)} files were read, so Beam lost some on the way: run it again")
     totals = totals_of(books, bad, entries, settings.methods)
     if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
         raise DataError(f"{totals['read']} records were read, but {before['num_records']} a moment before: the input changes, run it again")
-    after = statistics.to_dict()
+    after = came.statistics.to_dict()
     check_forecast(plan, forecast, after)
     if bad:
         with shards.atomic_write(folder / "bad_records.jsonl") as stream:
@@ -101,7 +102,7 @@ def run(
         "unfilled": sampling.unfilled(plan, np.array(after["label_counts"]), per_label(books, OWN, plan), per_label(books, FILLER, plan)),
         "quality": quality_of(source.schema.features[0].name, books),
         **(
-            {"holdout": holdouts.summarize(holdout, near, books.get(route.NEAR, 0), books.get(rebalance.HELD_OUT_BAD, 0))}
+            {"holdout": holdouts.summarize(holdout, came.near, books.get(route.NEAR, 0), books.get(outcome.HELD_OUT_BAD, 0))}
             if holdout is not None
             else {}
         ),
@@ -109,7 +110,7 @@ def run(
     }
     shards.write_json(folder / shards.MANIFEST, manifest)
     work.remove()
-    steps = {step: [unit.found for unit in progress if unit.step == step] for step in dict.fromkeys(unit.step for unit in progress)}
+    steps = {step: [unit.found for unit in came.progress if unit.step == step] for step in outcome.STEPS}
     return Resumed(manifest, resumption(steps) if work.resumed else "")
 
 

@@ -26,12 +26,9 @@ def entries_of(synthetic: pa.RecordBatch) -> Tally[Any]:
     return entries
 
 
-def add_up(books: Iterable[Tally[Any]]) -> Tally[Any]:
-    """Add up the books of several workers."""
-    total: Tally[Any] = Tally()
-    for each in books:
-        total.update(each)
-    return total
+def tally(part: str, keys: Iterable[Any]) -> Tally[Any]:
+    """Count keys for the books, as entries (part, key)."""
+    return Tally({(part, key): count for key, count in Tally(keys).items()})
 
 
 def part_of(books: dict[Any, int], part: str) -> dict[Any, int]:

@@ -118,12 +118,3 @@ def resumption(steps: Mapping[str, Sequence[bool]]) -> str:
     return "; ".join(
         f"{sum(found)} of {len(found)} {step} were found finished, {len(found) - sum(found)} done" for step, found in steps.items()
     )
-
-
-def outputs(units: Any, tag: str, label: str) -> Any:
-    """Take an output of the units of a PCollection."""
-    return units | label >> beam.FlatMap(_outputs_of, tag)
-
-
-def _outputs_of(unit: Unit, tag: str) -> list[Any]:
-    return unit.outputs.get(tag, [])

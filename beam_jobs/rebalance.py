@@ -5,32 +5,25 @@ spilled between them; on a service they go through Beam's GroupByKey.
 """
 
 import os
-from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 
 from beam_jobs import route, runners
-from beam_jobs.books import add_up
-from beam_jobs.forecast import total
 from beam_jobs.group import PAIR, GroupBatches, ReadSpilled
 from beam_jobs.holdout import HoldOut, route_held_out
 from beam_jobs.inputs import Input
-from beam_jobs.once import MAIN, Chain, Once, Unit, outputs
+from beam_jobs.once import MAIN, Chain, Once, Unit
+from beam_jobs.outcome import HELD_OUT_BAD, PROGRESS, STEPS, WRITTEN, Gather, Outcome, Progress
 from beam_jobs.progress import Counter
 from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
-from beam_jobs.transforms import BAD, READING, Layout, MergeStatistics, ReadShard, WriteShards
-from yt8m_data.errors import BadRecord
+from beam_jobs.transforms import BAD, READING, Layout, ReadShard, WriteShards
 from yt8m_data.shard_file import is_whole
-from yt8m_data.statistics import Reading, Statistics
 from yt8m_data.turns import Turns
 from yt8m_data.work import Work
-
-FILES, HELD_OUT_BAD = "files", "held out: bad"  # entries of the books
 
 
 class Job(NamedTuple):
@@ -49,72 +42,34 @@ class Job(NamedTuple):
         return 1 if self.chunk_shards is None else -(-len(self.source.files) // self.chunk_shards)
 
 
-class Progress(NamedTuple):
-    """A unit of work of a step: whether a killed run had done it, and the records that it read."""
-
-    step: str
-    found: bool
-    read: int
-
-
-class Outcome(NamedTuple):
-    """What came of it: manifest entries by shard, statistics, books, bad records, forecast, near-duplicates, and locally all units."""
-
-    entries: list[dict[str, Any]]
-    statistics: Statistics
-    books: dict[Any, int]
-    bad: list[BadRecord]
-    forecast: np.ndarray
-    near: list[Any]
-    progress: list[Progress]
-
-
 def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
     """Run the pipeline."""
     source, local = job.source, engine.runner == "local"
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        parts = _local(job, work, pipeline, counter) if local else _on_a_service(job, engine, pipeline, counter)
-        entries = parts.written | "Entries" >> beam.FlatMap(lambda pair: pair[0]) | "Gather" >> beam.combiners.ToList()
-        statistics = parts.written | "Statistics" >> beam.Map(lambda pair: pair[1])
-        merged = statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(source.schema))
-        sums = [each | f"Add up {number}" >> beam.CombineGlobally(add_up) for number, each in enumerate(parts.books)]  # on the workers
-        books = sums | "Books" >> beam.Flatten() | "Add up" >> beam.CombineGlobally(add_up)
-        forecast = parts.forecast | "Add up the forecast" >> beam.CombineGlobally(total)
-        singles = beam.pvalue.AsSingleton(merged), beam.pvalue.AsSingleton(books), beam.pvalue.AsSingleton(forecast)
-        lists = [beam.pvalue.AsList(part) for part in (parts.bad, parts.near, parts.progress)]
-        return entries | "Summarize" >> beam.Map(_summarize, *singles, *lists)
+        given = _local(job, work, pipeline, counter) if local else _on_a_service(job, engine, pipeline, counter)
+        return given | "Gather" >> beam.CombineGlobally(Gather(source.schema)).without_defaults()
 
     def fresh(outcome: Outcome) -> int:
-        return outcome.books.get("read", 0) - sum(step.read for step in outcome.progress if step.found)
+        return outcome.books["read"] - sum(step.read for step in outcome.progress if step.found)
 
     known = None if work.resumed else source.estimated_records
     outcome: Outcome = runners.run(engine, "augment", source.bytes, known, build, fresh)
     return outcome
 
 
-class _Parts(NamedTuple):
-    """PCollections: (entries, statistics) of each part of the output, books, and so on; on a service `progress` is empty."""
-
-    written: Any
-    books: list[Any]
-    bad: Any
-    forecast: Any
-    near: Any
-    progress: Any
-
-
-def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _Parts:
+def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> Any:
+    """Build the local form; what each unit gave, in pairs for `Gather`."""
     pooled, output = work.runs("pools"), work.runs("output")
     features = [] if job.work.store is None else [job.work.store]
     route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features)
     read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
-    spilled, books = [read], []
+    spilled, given = [read], []
     if job.holdout is not None:
         hold_out_once = Once(_read_held_out(job, job.holdout, counter), work, {MAIN: pooled}, appended=features)
         held_out = _spread(pipeline, "held-out", job.holdout.source.files, "Held-out files") | "Hold out" >> beam.ParDo(hold_out_once)
         spilled.append(held_out)
-        books.append(outputs(held_out, BAD, "Held out: bad") | "Count these" >> beam.Map(lambda _: Tally({HELD_OUT_BAD: 1})))
+        given.append(held_out | "Held out: done" >> beam.FlatMap(_held_out))
     pools_ = tuple(spilled) | "Pools" >> ReadSpilled(pooled)
     named = pools_ | "Name pools" >> beam.MapTuple(lambda number, batches: (f"pools-{number:06d}", (number, batches)))
     made = named | "Synthesize" >> beam.ParDo(Once(_synthesize(job, counter), work, {MAIN: output}))
@@ -122,27 +77,24 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> _
     tasks = (read, made) | "Output" >> ReadSpilled(output, [layout.partitions_of(task) for task in range(layout.num_tasks)])
     named = tasks | "Name shards" >> beam.MapTuple(lambda task, parts: (f"shards-{task:06d}", (task, parts)))
     written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, layout)))
-    steps = {"files": read, "pools": made, "parts of the output": written}
-    progress = [units | f"Done: {step}" >> beam.Map(_progress_of, step) for step, units in steps.items()] | "Done" >> beam.Flatten()
-    books += [outputs(units, BOOKS, f"Books of {step}") for step, units in steps.items()]
-    books.append(outputs(read, READING, "Readings") | "Count files" >> beam.Map(_files_of))
-    bad, forecast, near = outputs(read, BAD, "Bad"), outputs(read, FORECAST, "Forecast"), outputs(made, NEAR, "Near")
-    return _Parts(outputs(written, MAIN, "Shards"), books, bad, forecast, near, progress)
+    given += [units | f"Done: {step}" >> beam.FlatMap(_given, step) for step, units in zip(STEPS, (read, made, written), strict=True)]
+    return given | "Done" >> beam.Flatten()
 
 
-def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> _Parts:
+def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> Any:
+    """Build the form for services; what each step gave, in pairs for `Gather`."""
     read_and_route, synthesize = (
         beam.ParDo(do).with_output_types(PAIR) for do in (_read_and_route(job, counter), _synthesize(job, counter))
     )
     files = pipeline | "Files" >> beam.Create(list(enumerate(job.source.files)), reshuffle=False) | "Spread" >> beam.Reshuffle()
     read = files | "Read" >> read_and_route.with_outputs(KEPT, BOOKS, FORECAST, BAD, READING, main="pools")
-    pooled, books = [read.pools], []
+    pooled, given = [read.pools], [(kind, read[kind]) for kind in (BOOKS, FORECAST, BAD, READING)]
     if job.holdout is not None:
         read_held_out = beam.ParDo(_read_held_out(job, job.holdout, counter)).with_output_types(PAIR)
         held_out = pipeline | "Held-out files" >> beam.Create(list(enumerate(job.holdout.source.files)), reshuffle=False)
         held_out = held_out | "Spread these" >> beam.Reshuffle() | "Hold out" >> read_held_out.with_outputs(BAD, READING, main="pools")
         pooled.append(held_out.pools)
-        books.append(held_out[BAD] | "Count these" >> beam.Map(lambda _: Tally({HELD_OUT_BAD: 1})))
+        given.append((HELD_OUT_BAD, held_out[BAD]))
     grouped = tuple(pooled) | "Pools" >> GroupBatches(None)
     made = grouped | "Synthesize" >> engine.seeking(synthesize).with_outputs(BOOKS, NEAR, main="batches")
     empty = pa.RecordBatch.from_pylist([], schema=job.work.sent)  # so that a shard without rows is written too
@@ -150,9 +102,9 @@ def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, cou
     every = numbers | "Empty" >> beam.Map(lambda number: (number, empty))
     grouped = (read[KEPT], made.batches, every) | "Output" >> GroupBatches(None)  # there is a task for each partition
     written = grouped | "Whole" >> beam.MapTuple(lambda number, batches: (number, [batches])) | "Write" >> beam.ParDo(_write(job, counter))
-    books.append(read[READING] | "Count files" >> beam.Map(_files_of))
-    nothing = pipeline | "No units" >> beam.Create([])
-    return _Parts(written, [*books, read[BOOKS], made[BOOKS]], read[BAD], read[FORECAST], made[NEAR], nothing)
+    given += [(kind, made[kind]) for kind in (BOOKS, NEAR)] + [(WRITTEN, written)]
+    named = [values | f"Given {number}: {kind}" >> beam.Map(_named, kind) for number, (kind, values) in enumerate(given)]
+    return named | "Given" >> beam.Flatten()
 
 
 def _spread(pipeline: beam.Pipeline, name: str, files: list[str], label: str) -> Any:
@@ -185,23 +137,16 @@ def _are_whole(layout: Layout, done: Mapping[str, list[Any]]) -> bool:
     return all(is_whole(os.path.join(layout.folder, entry["name"]), entry) for entries, _ in done[MAIN] for entry in entries)
 
 
-def _files_of(reading: Reading) -> Tally[Any]:
-    return Tally({FILES: reading.files})
+def _given(unit: Unit, step: str) -> Iterator[tuple[str, Any]]:
+    """What a unit of a step gave, in pairs for `Gather`."""
+    for output, values in unit.outputs.items():
+        yield from ((WRITTEN if output == MAIN else output, value) for value in values)
+    yield PROGRESS, Progress(step, unit.found, sum(books["read"] for books in unit.outputs.get(BOOKS, [])))
 
 
-def _progress_of(unit: Unit, step: str) -> Progress:
-    return Progress(step, unit.found, sum(books["read"] for books in unit.outputs.get(BOOKS, [])))
+def _held_out(unit: Unit) -> list[tuple[str, Any]]:
+    return [(HELD_OUT_BAD, bad) for bad in unit.outputs.get(BAD, [])]
 
 
-def _summarize(
-    entries: list[dict[str, Any]],
-    statistics: Statistics,
-    books: dict[Any, int],
-    forecast: np.ndarray,
-    bad: list[BadRecord],
-    near: list[Any],
-    progress: list[Progress],
-) -> Outcome:
-    """Put it all in order."""
-    by_name = sorted(entries, key=lambda entry: entry["name"])
-    return Outcome(by_name, statistics, books, sorted(bad), forecast[:-1], sorted(near), progress)
+def _named(value: Any, kind: str) -> tuple[str, Any]:
+    return kind, value

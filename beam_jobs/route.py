@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs import holdout as holdouts
-from beam_jobs.books import DISTANCE, FILLER, NEARER_OTHER, OWN, TO_BASE, TO_NEIGHBOR, TO_OTHER, entries_of
+from beam_jobs.books import DISTANCE, FILLER, NEARER_OTHER, OWN, TO_BASE, TO_NEIGHBOR, TO_OTHER, entries_of, tally
 from beam_jobs.forecast import expected_counts
 from beam_jobs.holdout import Watch
 from beam_jobs.progress import Counter
@@ -171,8 +171,8 @@ class Synthesize(beam.DoFn):
         for made in pools.synthesize(plan, heads, vectors, deciding, order, work.schema, self.threads, bank):
             self.counter.add(made.recipes.num_rows)
             books.update(entries_of(made.recipes))
-            books.update((DISTANCE, number) for number in pools.distance_bins(made.apart))
-            books.update((FILLER, label) for label in made.deciding[made.filler].tolist())
+            books.update(tally(DISTANCE, pools.distance_bins(made.apart)))
+            books.update(tally(FILLER, made.deciding[made.filler].tolist()))
             hashes = work.layout.hashes(made.recipes.column("id").to_pylist())
             sample.offer(made, hashes)
             moved = recipes.moved_by(made.recipes, keys)
@@ -210,7 +210,7 @@ class Synthesize(beam.DoFn):
             base, other = (moved.column(name).to_numpy() for name in ("move_base", "move_other"))
             found = quality.distances(looked_at, base, other, label, vectors, deciding)
             for part, squared in zip((TO_BASE, TO_NEIGHBOR, TO_OTHER), found, strict=True):
-                books.update((part, number) for number in pools.distance_bins(squared))
+                books.update(tally(part, pools.distance_bins(squared)))
             books[NEARER_OTHER] += int((found.other < found.base).sum())
         return books
 

@@ -3,7 +3,7 @@ import apache_beam.testing.util
 import pyarrow as pa
 import pytest
 
-from beam_jobs.once import MAIN, Chain, Once, Unit, outputs, resumption
+from beam_jobs.once import MAIN, Chain, Once, Unit, resumption
 from yt8m_data import spill
 from yt8m_data.work import open_work
 
@@ -86,12 +86,6 @@ def test_a_chain_gives_all_outputs_of_both():
     chain = Chain(Split(), lambda pair: [pair[0], beam.pvalue.TaggedOutput("rows", pair[1].num_rows)])
     found = [(o.tag, o.value) if isinstance(o, beam.pvalue.TaggedOutput) else o for o in chain.process(4)]
     assert found == [0, ("rows", 4), 1, ("rows", 4), ("books", ("read", 4))]
-
-
-def test_outputs_of_units_are_taken_by_their_tag():
-    units = [Unit("a", False, {"x": [1, 2]}), Unit("b", True, {"y": [3]}), Unit("c", True, {"x": [4]})]
-    with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        beam.testing.util.assert_that(outputs(pipeline | beam.Create(units), "x", "X"), beam.testing.util.equal_to([1, 2, 4]))
 
 
 def test_resumption_counts_each_step():
