@@ -10,6 +10,7 @@ is looked at, and leave them there until it wants them back.
 
 import fcntl
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from yt8m_data.schema import Schema
 PLACE = "place"  # column: where a record's features begin in the file, int64
 
 _COUNT_BYTES = 8
+_ROWS = 128  # copied at a time: they are written while they are in the cache
 
 
 def put(path: str, batch: pa.RecordBatch, rows: np.ndarray, schema: Schema) -> pa.RecordBatch:
@@ -33,9 +35,10 @@ def put(path: str, batch: pa.RecordBatch, rows: np.ndarray, schema: Schema) -> p
       DataError: the disk is full.
     """
     given = InBatch(batch, schema)
+    pieces: Iterable[np.ndarray]
     if schema.kind == "video":
-        pieces = [given.vectors(rows)]
-        sizes = np.full(len(rows), 4 * pieces[0].shape[1])
+        pieces = (given.vectors(rows[at : at + _ROWS]) for at in range(0, len(rows), _ROWS))
+        sizes = np.full(len(rows), 4 * sum(feature.size for feature in schema.features))
     else:
         pieces = []
         for row in rows.tolist():
@@ -43,16 +46,16 @@ def put(path: str, batch: pa.RecordBatch, rows: np.ndarray, schema: Schema) -> p
             pieces += [np.array([len(codes[0])]), quantize.dequantized_mean(codes[0]), *codes]
         sizes = np.array([piece.nbytes for piece in pieces], np.int64).reshape(len(rows), -1).sum(axis=1)
     places = np.full(batch.num_rows, -1)
-    places[rows] = _append(path, pieces) + np.cumsum(sizes) - sizes
+    places[rows] = _append(path, pieces, int(sizes.sum())) + np.cumsum(sizes) - sizes
     return batch.drop_columns([feature.name for feature in schema.features]).append_column(PLACE, pa.array(places))
 
 
-def _append(path: str, pieces: list[np.ndarray]) -> int:
-    """Append arrays behind one another, and return where they begin."""
+def _append(path: str, pieces: Iterable[np.ndarray], size: int) -> int:
+    """Append arrays, of `size` bytes together, behind one another; return where they begin."""
     with storage.room(Path(path).parent), open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         start = stream.seek(0, os.SEEK_END)
-        stream.truncate(start + sum(piece.nbytes for piece in pieces))  # whoever comes next appends behind this
+        stream.truncate(start + size)  # whoever comes next appends behind this
         fcntl.flock(stream, fcntl.LOCK_UN)
         for piece in pieces:
             left: memoryview = piece.reshape(-1).view(np.uint8).data

@@ -43,7 +43,7 @@ def matrix(batch: pa.RecordBatch, name: str) -> np.ndarray:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.integers(0, 9))
+@given(st.lists(st.integers(0, 6) | st.integers(126, 260), min_size=1, max_size=4), st.integers(0, 9))
 def test_vectors_come_back_from_several_batches(tmp_path_factory, sizes, seed):
     path = str(tmp_path_factory.mktemp("store") / "features")
     batches = [video_batch(size + 2, seed + number).slice(1) for number, size in enumerate(sizes)]
