@@ -69,7 +69,7 @@ def run(
     bank = collect_bank(source, plan, engine, folder, str(work.spill))
     store = work.runs("features") if engine.runner == "local" else None
     turns = room.turns(source, engine, output.memory, str(work.spill))
-    shared = route.Work(plan, packed, layout, source.schema, store, bank)
+    shared = route.Work(plan, packed, layout, source.schema, store, bank if synthesis.DELTA in settings.methods else None)
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
     came = rebalance.run(job, engine, work)
     entries, books, bad, forecast = came.entries, came.books, came.bad, came.forecast[:-1]
@@ -211,8 +211,9 @@ def check_input(source: Input, settings: sampling.Settings) -> None:
     for name in settings.hold:
         if name not in (names := [feature.name for feature in source.schema.features]):
             raise DataError(f"there is no feature {name!r} to hold: the records have {', '.join(names)}")
-    if source.schema.kind == "frame" and synthesis.DELTA in settings.methods:
-        raise DataError(f"deltas are between the vectors of videos, and {source.files[0]} has frames: leave delta out of the methods")
+    if source.schema.kind == "frame" and (synthesis.DELTA in settings.methods or settings.policy == "auto"):
+        mend = "choose another policy" if settings.policy == "auto" else "leave delta out of the methods"
+        raise DataError(f"deltas are between the vectors of videos, and {source.files[0]} has frames: {mend}")
 
 
 def _planned_by(statistics: Statistics) -> Counted:
@@ -230,11 +231,13 @@ def read_counts(counts: str, settings: sampling.Settings) -> Counted:
 
 
 def collect_bank(source: Input, plan: sampling.Plan, engine: runners.Engine, folder: storage.OnePath, disk: str) -> str | None:
-    """Collect the deltas of the method delta into a file of the output, which tells where each came from; None where none are needed.
+    """Collect the deltas of the method delta, or of the policy `auto`, into a file of the output, which tells where each came from.
 
-    What is spilled meanwhile goes to a folder of the disk. Deltas that a killed run has collected are taken as they are.
+    What is spilled meanwhile goes to a folder of the disk. Deltas that a killed run has collected are taken as they are. Returns the path,
+    or None where no delta is needed.
     """
-    if synthesis.DELTA not in plan.settings.methods or not (plan.regime == sampling.OVER).any():
+    moving = synthesis.DELTA in plan.settings.methods and (plan.regime == sampling.OVER).any()
+    if not moving and plan.settings.policy != "auto":
         return None
     path = folder / deltas.FILE
     if not path.exists():

@@ -25,7 +25,7 @@ from yt8m_data.errors import DataError
 @click.argument("patterns", nargs=-1, required=True)
 @click.argument("out", type=click.Path())
 @click.option(
-    "--policy", default="paper", show_default=True, help="paper, authors, target, joint, ml-ros, ml-rus or remedial; see the README."
+    "--policy", default="paper", show_default=True, help="paper, authors, target, joint, ml-ros, ml-rus, remedial or auto; see the README."
 )
 @click.option(
     "--threshold",
@@ -103,7 +103,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     settings = sampling.Settings(
         policy=options["policy"],
         threshold=sampling.parse_threshold(options["threshold"]),
-        methods=tuple(options["method"].split(",")),
+        methods=_methods(ctx, options),
         lambdas=sampling.parse_range(options["factor"]),
         targets=sampling.read_targets(options["targets"]) if options["targets"] else (),
         **{key: options[key] for key in ("sigma", "labels", "hold", "neighbors", "deltas", "cap", "floor", "power", "effective")},
@@ -131,6 +131,13 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     collect.write([out], names=names, command=command_line())
     click.echo(text.books(manifest["totals"]))
     click.echo(text.gates(manifest))
+    if settings.policy == "auto":
+        click.echo(text.advice(out, options["name"], manifest["totals"]["written"]))
+
+
+def _methods(ctx: click.Context, options: dict[str, Any]) -> tuple[Any, ...]:
+    given = ctx.get_parameter_source("method") != click.core.ParameterSource.DEFAULT
+    return tuple(options["method"].split(",")) if given or options["policy"] != "auto" else ()
 
 
 @yt8m_data.command()

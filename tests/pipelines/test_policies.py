@@ -1,6 +1,7 @@
 """Policies, methods and gates of augment through the command line, against an independent reading of what it writes."""
 
 import json
+import shlex
 from collections import Counter
 
 import numpy as np
@@ -38,6 +39,7 @@ PLANS = {
     "ml-rus": ["--policy", "ml-rus", "--percent", 20],
     "remedial": ["--policy", "remedial"],
     "paper, deltas": ["--threshold", 60, "--method", "delta", "--deltas", 100],
+    "auto": ["--policy", "auto", "--threshold", 60, "--deltas", 100],
     "authors, noise": ["--policy", "authors", "--threshold", 200, "--method", "noise"],
 }
 
@@ -95,6 +97,36 @@ def test_deltas_can_be_recomputed_from_their_sources(made, records, command, tmp
         assert reader.get_batch(0).num_rows == 100
     command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--overwrite", "--threshold", 60)
     assert not (tmp_path / "out" / "deltas.arrow").exists()
+
+
+def test_auto_adds_nothing_and_its_advice_can_be_followed(made, records, command, tmp_path, monkeypatch):
+    """Every video is there once, as it was; the deltas lie beside; the commands that it prints run and end in an ensemble."""
+    monkeypatch.chdir(tmp_path)
+    printed = command("yt8m-data", "augment", made / "*.tfrecord", "out", *PLANS["auto"]).out
+    found, expected = {i: (labels, vectors) for i, labels, vectors, _ in read((tmp_path / "out").glob("*.tfrecord"))}, len(records)
+    assert len(found) == expected
+    for i, labels, vectors, _ in records:
+        assert found[i][0] == labels
+        assert all((found[i][1][name] == vectors[name]).all() for name in vectors)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["totals"] == {"read": expected, "kept": expected, "dropped": 0, "bad": 0, "synthetic": {}, "written": expected}
+    with pa.ipc.open_file(str(tmp_path / "out" / "deltas.arrow")) as reader:
+        assert reader.get_batch(0).num_rows == 100
+
+    lines = [shlex.split(line) for line in printed.splitlines() if line.startswith("  yt8m-")]
+    assert [line[1] for line in lines] == ["stats", "fit", "fit", "correct", "correct", "ensemble"]
+    for line in lines:
+        small = ["--set", "num_classes=40", "--set", "training.checkpoint_every=20"] if line[1] == "fit" else []
+        command(*[str(made / "*.tfrecord") if part == "EVAL*" else part for part in line], *small)
+    metrics = command("yt8m-train", "evaluate", "both", "--data", made / "*.tfrecord").out
+    assert json.loads(metrics)["gap"] > 0.8
+
+
+def test_auto_refuses_what_would_do_nothing(made, command, tmp_path):
+    for options in (["--method", "interpolate,extrapolate"], ["--labels", "union"], ["--neighbors", 3]):
+        result = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--policy", "auto", *options, status=2)
+        assert "--policy auto makes no synthetic videos, so --method" in result.err
+        assert not (tmp_path / "out").exists()
 
 
 def test_soft_labels_are_written_and_trained_on(made, records, command, tmp_path):

@@ -1,5 +1,6 @@
 """What the commands print for a person: short tables of plain text."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from yt8m_data.sampling import OVER, REGIMES, Plan
 
 _SHOWN = 20  # labels and dimensions of a comparison
+_BATCH = 256  # of the recipes logistic and moe
 
 
 def statistics(stats: Mapping[str, Any], names: Mapping[int, str] | None) -> str:
@@ -135,6 +137,26 @@ def gates(manifest: Mapping[str, Any]) -> str:
     if "holdout" in manifest:
         lines.append(f"{manifest['holdout']['near_duplicates']:>12,} near-duplicates of held-out videos")
     return "\n".join(lines)
+
+
+def advice(out: str, name: str, records: int) -> str:
+    """Print the commands that make use of what the policy `auto` wrote, with the settings that were measured (docs/RESULTS.md)."""
+    train, eval_, steps = shlex.quote(f"{out}/{name}*"), "--eval 'EVAL*'", [max(epochs * records // _BATCH, 1) for epochs in (3, 10, 11)]
+    decay = "--set training.decay=0.3 --set training.decay_examples="
+    move = f"{{deltas: {out}/deltas.arrow, scale: 0.7, probability: 1.0, steps: {steps[1]}}}"
+    return "\n".join(
+        [
+            "No video was added: no policy that adds some made models better where that was measured. What did is the mean of two runs,",
+            "one of them on videos that deltas.arrow moves (docs/RESULTS.md). EVAL* are shards that you hold out:",
+            f"  yt8m-data stats {train} --out stats",
+            f"  yt8m-train fit moe --train {train} {eval_} --out runs/moe --set training.epochs=4 {decay}{steps[0] * _BATCH}",
+            f"  yt8m-train fit logistic --train {train} {eval_} --out runs/logistic --set {shlex.quote('input.move=' + move)}"
+            f" --set training.steps={steps[2]} {decay}{steps[1] * _BATCH}",
+            "  yt8m-train correct runs/moe --counts stats/cooccurrence.npz --out runs/moe_corrected",
+            "  yt8m-train correct runs/logistic --counts stats/cooccurrence.npz --out runs/logistic_corrected",
+            "  yt8m-train ensemble runs/moe_corrected runs/logistic_corrected --out both",
+        ]
+    )
 
 
 def _named(label: int, names: Mapping[int, str] | None) -> str:

@@ -6,16 +6,25 @@ import numpy as np
 
 from yt8m_data.errors import DataError
 from yt8m_data.sampling import published, resampling, targets
-from yt8m_data.sampling.plan import OVER, Plan
+from yt8m_data.sampling.plan import KEEP, OVER, Plan
 from yt8m_data.sampling.settings import Settings
 from yt8m_data.statistics.measures import LabelSets
 
 FULL_RECORDS = 5_001_275  # train + validate of 2018, on which the paper's threshold was chosen (its Table 3)
 
+
+def _as_they_are(counts: np.ndarray, threshold: float, settings: Settings) -> Plan:
+    """Plan to keep all videos and to add none: the policy `auto`, whose deltas move them while a model trains (docs/RESULTS.md)."""
+    nothing = np.zeros(len(counts))
+    regime = np.full(len(counts), KEEP, np.uint8)
+    return Plan(settings, threshold, counts, counts.astype(np.float64), regime, nothing + 1, nothing.astype(np.int64), nothing)
+
+
 _BY_COUNTS: dict[str, Callable[[np.ndarray, float, Settings], Plan]] = {
     "paper": published.plan,
     "authors": published.plan,
     "target": targets.plan,
+    "auto": _as_they_are,
 }
 _BY_SETS: dict[str, Callable[[np.ndarray, float, Settings, LabelSets], Plan]] = {
     "joint": targets.plan_jointly,

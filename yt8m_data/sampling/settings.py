@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from yt8m_data.errors import DataError
 
-Policy = Literal["paper", "authors", "target", "joint", "ml-ros", "ml-rus", "remedial"]
+Policy = Literal["paper", "authors", "target", "joint", "ml-ros", "ml-rus", "remedial", "auto"]
 Method = Literal["interpolate", "extrapolate", "noise", "copy", "delta"]
 LabelRule = Literal["base", "intersection", "union", "ranking", "soft"]
 POLICIES, METHODS, LABEL_RULES = get_args(Policy), get_args(Method), get_args(LabelRule)
@@ -17,6 +17,7 @@ DECOUPLE = "decouple"  # how the policy `remedial` makes its copies; no method t
 
 _SHAPED = ("cap", "floor", "power", "effective", "targets", "max_copies")  # options of the policies that have targets
 _NEUTRAL = {"power": 1.0, "targets": ()}
+_OF_SYNTHETIC = {"lambdas": (0.5, 0.5), "sigma": 0.03, "labels": "base", "neighbors": None, "hold": ()}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Settings:
 
     Attributes:
       threshold: the count between the regimes; None scales the paper's 10,000 with the number of records.
-      methods: what is made with each neighbour, in this order.
+      methods: what is made with each neighbour, in this order; none with `auto`.
       lambdas: the factor is drawn from this range; equal ends fix it.
       sigma: standard deviation of the noise.
       labels: what a synthetic video is labelled with; see `synthesis.synthetic_labels`.
@@ -34,7 +35,7 @@ class Settings:
       cap, floor, power, effective, targets: shape the targets of `target` and `joint`; see `targets.shape`.
       max_copies: with those, synthetic videos of one video at most.
       percent: of the records with labels, how many `ml-ros` adds or `ml-rus` drops.
-      deltas: how many deltas the method `delta` draws from.
+      deltas: how many deltas the method `delta` draws from, or the policy `auto` makes.
 
     Raises:
       DataError: a setting is out of its range, or belongs to another policy.
@@ -60,14 +61,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         low, high = self.lambdas
-        if self.policy == "auto":
-            raise DataError(
-                "there is no policy 'auto', since none that was measured makes models better (docs/RESULTS.md): "
-                f"train with `yt8m-data deltas` and `yt8m-train correct` instead, or choose one of {', '.join(POLICIES)}"
-            )
         if self.policy not in POLICIES:
             raise DataError(f"there is no policy {self.policy!r}: choose one of {', '.join(POLICIES)}")
-        if not self.methods or set(self.methods) - set(METHODS) or len(set(self.methods)) < len(self.methods):
+        if (not self.methods and self.policy != "auto") or set(self.methods) - set(METHODS) or len(set(self.methods)) < len(self.methods):
             raise DataError(f"the methods {', '.join(self.methods) or '(none)'} are not a subset of {', '.join(METHODS)}")
         if not 0 <= low <= high or not math.isfinite(high):
             raise DataError(f"lambda {low}:{high} is no range of factors from 0 up: give one number, or low:high")
@@ -87,6 +83,7 @@ class Settings:
             raise DataError(f"{self.deltas} deltas are none: give 1 or more")
         self._check_targets()
         self._check_percent()
+        self._check_auto()
 
     def _check_targets(self) -> None:
         given = [name for name in _SHAPED if getattr(self, name) != _NEUTRAL.get(name)]
@@ -112,6 +109,11 @@ class Settings:
             raise DataError(f"--percent belongs to --policy ml-ros and ml-rus, not {self.policy}")
         if self.percent is not None and not (0 < self.percent < math.inf and (self.percent <= 100 or self.policy == "ml-ros")):
             raise DataError(f"--policy {self.policy} cannot have {self.percent:g} percent: give more than 0, such as 10")
+
+    def _check_auto(self) -> None:
+        if self.policy == "auto" and (self.methods, *(getattr(self, name) for name in _OF_SYNTHETIC)) != ((), *_OF_SYNTHETIC.values()):
+            options = "--method, --lambda, --sigma, --labels, --neighbors and --hold"
+            raise DataError(f"--policy auto makes no synthetic videos, so {options} would do nothing: leave them out")
 
     @property
     def paired(self) -> bool:

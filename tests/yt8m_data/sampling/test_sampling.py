@@ -219,7 +219,11 @@ def test_the_manifest_entry():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": "auto"}, "no policy 'auto', since none .* makes models better .*: train with `yt8m-data deltas` and"),
+        ({"policy": "auto"}, "auto makes no synthetic videos, so --method, .* would do nothing: leave them out"),
+        (
+            {"policy": "auto", "methods": (), "sigma": 0.1},
+            "auto makes no synthetic videos, so .*, --sigma, .* leave them out",
+        ),
         ({"policy": "papers"}, "no policy 'papers': choose one of paper, authors, target"),
         ({"methods": ()}, r"methods \(none\) are not a subset of interpolate, extrapolate, noise"),
         ({"methods": ("mixup",)}, "methods mixup are not a subset"),
