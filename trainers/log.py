@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorflow.core.framework.summary_pb2 import DATA_CLASS_SCALAR, SummaryMetadata
 
 from trainers.run import EVENTS, LOG
+from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write
 
 COLUMNS = ("step", "split", "loss", "gap", "map", "map_starter", "perr", "hit_at_1")
@@ -37,11 +38,11 @@ class Log:
     def __init__(self, folder: Path, first_step: int, total_steps: int, batch_size: int, columns: Sequence[str] = COLUMNS) -> None:
         self._columns, self.rank_by = tuple(columns), columns[3]
         self._path, self._step, self._total, self._batch_size = folder / LOG, first_step, total_steps, batch_size
+        self._keep_rows(first_step)
         self._events = tf.summary.create_file_writer(str(folder / EVENTS))
         self._console = Console(stderr=True)
         self._last = time.monotonic()
         self._printed = 0.0
-        self._keep_rows(first_step)
 
     def __enter__(self) -> "Log":
         columns = (TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
@@ -77,8 +78,7 @@ class Log:
 
     def ranks(self) -> dict[int, float]:
         """The metric `rank_by` of each evaluation so far, by its step."""
-        with self._path.open(newline="") as stream:
-            return {int(row["step"]): float(row[self.rank_by]) for row in csv.DictReader(stream) if row["split"] == "eval"}
+        return {int(row["step"]): float(row[self.rank_by]) for row in self._rows() if row["split"] == "eval"}
 
     def tell(self, sentence: str) -> None:
         """Print a sentence on stderr."""
@@ -93,8 +93,19 @@ class Log:
             for key, value in values.items():
                 tf.summary.write(f"{split}/{key}", tf.constant(value, tf.float32), step, metadata)
 
+    def _rows(self) -> list[dict[str, str]]:
+        try:
+            with self._path.open(newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            known = all(row["step"].isdecimal() and row["split"] for row in rows)
+        except (UnicodeDecodeError, csv.Error, KeyError, AttributeError):
+            known = False
+        if not known:
+            raise DataError(f"{self._path} is no table of a run's steps: put back the one that was there, or remove it to lose those rows")
+        return rows
+
     def _keep_rows(self, last_step: int) -> None:
-        rows = list(csv.DictReader(self._path.open(newline=""))) if self._path.is_file() else []
+        rows = self._rows() if self._path.is_file() else []
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()

@@ -118,6 +118,19 @@ def test_a_checkpoint_that_cannot_be_read(part, begun, fit, logistic, digests):
     assert fit("logistic", begun).out == logistic[1]
 
 
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00step", b"a,b\n1,2\n", b"step,split\nmany,train\n", b"step,split\n1\n"])
+def test_a_table_of_steps_that_cannot_be_read(damage, begun, fit, logistic, digests):
+    table = begun / "metrics.csv"
+    good = table.read_bytes()
+    table.write_bytes(damage)
+    before = digests(begun)
+    told = sentence(fit("logistic", begun, status=2))
+    assert f"{table} is no table of a run's steps: put back the one that was there, or remove it to lose those rows" in told
+    assert digests(begun) == before
+    table.write_bytes(good)
+    assert fit("logistic", begun).out == logistic[1]
+
+
 def test_a_model_that_cannot_be_read(logistic, command, fit, made, tmp_path, digests):
     run = tmp_path / "run"
     shutil.copytree(logistic[0] / "whole", run)
