@@ -110,7 +110,7 @@ def _assembled(columns: list[_Column], count: int) -> Framed:
 
 
 def _encode_strings(column: pa.BinaryArray, key: str) -> list[_Column]:
-    return [_by_length(wire.entry_prefixes(key.encode(), b"\x0a", b"\x0a"), _lengths(column), column), column]
+    return [_by_length(_of_strings(key), _lengths(column), column), column]
 
 
 def _encode_integers(column: pa.ListArray, key: str) -> list[_Column]:
@@ -132,10 +132,20 @@ def _encode_numbers(column: pa.FloatArray, key: str) -> list[_Column]:
 
 def _encode_lists(column: pa.Array, key: str, kind: bytes, packed: np.ndarray, bounds: np.ndarray) -> list[_Column]:
     """Map entries of packed lists, which lie behind one another, with these bounds (int64 [N + 1]); a null has none."""
+    payloads = pa.Array.from_buffers(pa.binary(), len(column), [None, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(packed)])
+    return [_by_length(_of_lists(key, kind), np.diff(bounds), column), payloads]
+
+
+@functools.cache
+def _of_lists(key: str, kind: bytes) -> wire.Prefixes:
     prefixes = wire.entry_prefixes(key.encode(), kind, b"\x0a")
     prefixes[0] = wire.entry_prefixes(key.encode(), kind)[0]  # without values there is no list either
-    payloads = pa.Array.from_buffers(pa.binary(), len(column), [None, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(packed)])
-    return [_by_length(prefixes, np.diff(bounds), column), payloads]
+    return prefixes
+
+
+@functools.cache
+def _of_strings(key: str) -> wire.Prefixes:
+    return wire.entry_prefixes(key.encode(), b"\x0a", b"\x0a")
 
 
 def _by_length(prefixes: wire.Prefixes, lengths: np.ndarray, column: pa.Array | None = None) -> pa.BinaryArray:
@@ -147,7 +157,9 @@ def _by_length(prefixes: wire.Prefixes, lengths: np.ndarray, column: pa.Array | 
 
 def _lengths(column: pa.BinaryArray) -> np.ndarray:
     """The length of each value, int64 [N]; 0 for a null."""
-    return pc.binary_length(column).fill_null(0).to_numpy().astype(np.int64)
+    if column.null_count:
+        return pc.binary_length(column).fill_null(0).to_numpy().astype(np.int64)
+    return np.diff(_flat(column)[1])
 
 
 def _flat(column: pa.BinaryArray) -> tuple[np.ndarray, np.ndarray]:
