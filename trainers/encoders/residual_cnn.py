@@ -12,6 +12,7 @@ from trainers.penalty import penalty
 from trainers.registry import ENCODERS
 
 TAPS = 9  # of a module's convolutions
+CHANNELS = ((128, 192, 64), (256, 512, 128), (512, 256), (512,))  # of the convolutions of each stage; the last one has X behind these
 POOLS = {"max": ops.max, "mean": ops.mean}
 
 
@@ -54,7 +55,8 @@ class ResidualCNN(keras.layers.Layer):
         self.fc_activation, self.l2, self.momentum = fc_activation, l2, momentum
         regularizer = penalty(l2)
         self.fc = keras.layers.Dense(size, fc_activation, kernel_regularizer=regularizer, dtype=self.dtype_policy, name="fc")
-        table = [(49, (128, 192, 64), True), (1, (256, 512, 128), True), (1, (512, 256), True), (1, (512, size), last_batch_norm)]
+        *first, last = CHANNELS
+        table = zip((49, 1, 1, 1), (*first, (*last, size)), (True, True, True, last_batch_norm), strict=True)
         self.stages = [
             ResidualStage(taps, channels, momentum, norm, dtype=self.dtype_policy, name=f"stage_{i}")
             for i, (taps, channels, norm) in enumerate(table, start=1)
