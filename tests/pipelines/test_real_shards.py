@@ -27,6 +27,11 @@ def augmented(request, shared_data, command, tmp_path_factory):
     return request.param, folder
 
 
+@pytest.fixture(scope="module")
+def written(augmented):
+    return list(read(augmented[1].glob("*.tfrecord")))
+
+
 def test_stats_equal_tensorflow_label_by_label(shared_data, command, tmp_path):
     command("yt8m-data", "stats", shared_data / "yt8m-2018-video" / "*.tfrecord", "--out", tmp_path / "all")
     result = json.loads((tmp_path / "all" / "stats.json").read_text())
@@ -73,42 +78,44 @@ def test_halves_of_the_real_shards_are_alike_and_augmented_ones_are_not(shared_d
     assert " Concert" in printed  # the fourth label by count, sub-sampled
 
 
-def test_books_ids_and_labels(augmented, records):
+def test_books_ids_and_labels(augmented, written, records):
     _, folder = augmented
     totals = json.loads((folder / "manifest.json").read_text())["totals"]
-    written = {i: (labels, provenance) for i, labels, _, provenance in read(folder.glob("*.tfrecord"))}
     assert totals["read"] == len(records) == totals["kept"] + totals["dropped"]
-    assert totals["written"] == len(written) == totals["kept"] + sum(totals["synthetic"].values())
-    methods = Counter(provenance["aug_method"].decode() for _, provenance in written.values() if provenance)
+    assert totals["written"] == len({i for i, _, _, _ in written}) == totals["kept"] + sum(totals["synthetic"].values())
+    methods = Counter(provenance["aug_method"].decode() for _, _, _, provenance in written if provenance)
     assert methods == Counter(totals["synthetic"])
     base_labels = {i: labels for i, labels, _, _ in records}
-    for i, (labels, provenance) in written.items():
+    for i, labels, _, provenance in written:
         source = provenance["aug_base"] if provenance else i.removesuffix(b"_o00").removesuffix(b"_s00")
         assert labels == base_labels[source]
 
 
-def test_every_vector_follows_its_formula(augmented, records):
-    _, folder = augmented
+def test_every_vector_follows_its_formula(written, records):
     real = {i: vectors for i, _, vectors, _ in records}
-    for i, _, vectors, provenance in read(folder.glob("*.tfrecord")):
-        base = real[provenance["aug_base"] if provenance else i.removesuffix(b"_o00").removesuffix(b"_s00")]
-        for name, vector in vectors.items():
-            if not provenance:
-                np.testing.assert_array_equal(vector, base[name])
-            elif provenance["aug_method"] == b"noise":
-                assert 0.02 < (vector - base[name]).std() < 0.04
-            else:
-                sign = 1 if provenance["aug_method"] == b"interpolate" else -1
-                moved = base[name] + sign * provenance["aug_lambda"] * (real[provenance["aug_neighbor"]][name] - base[name])
-                np.testing.assert_allclose(vector, moved, rtol=1e-5, atol=1e-6)
+    bases = [real[p["aug_base"] if p else i.removesuffix(b"_o00").removesuffix(b"_s00")] for i, _, _, p in written]
+    methods = np.array([p["aug_method"].decode() if p else "" for _, _, _, p in written])
+    sign = {"interpolate": 1, "extrapolate": -1}
+    parts = [sign[p["aug_method"].decode()] * p["aug_lambda"] if "aug_neighbor" in p else 0.0 for _, _, _, p in written]
+    others = [real[p["aug_neighbor"]] if "aug_neighbor" in p else base for base, (_, _, _, p) in zip(bases, written, strict=True)]
+    for name in ("mean_rgb", "mean_audio"):
+        found, base, other = (np.stack([vectors[name] for vectors in each]) for each in ([v for _, _, v, _ in written], bases, others))
+        np.testing.assert_array_equal(found[methods == ""], base[methods == ""])
+        paired, noisy = np.isin(methods, list(sign)), methods == "noise"
+        moved = base + np.array(parts, np.float32)[:, None] * (other - base)
+        np.testing.assert_allclose(found[paired], moved[paired], rtol=1e-5, atol=1e-6)
+        spread = (found[noisy] - base[noisy]).std(axis=1)
+        assert ((spread > 0.02) & (spread < 0.04)).all()
+        assert paired.any()
+        assert ((methods == "") | paired | noisy).all()
 
 
-def test_neighbours_equal_brute_force_on_20_random_pools(augmented, records):
-    policy, folder = augmented
+def test_neighbours_equal_brute_force_on_20_random_pools(augmented, written, records):
+    policy, _ = augmented
     counts, pools = label_counts(records), pools_by_label(records)
     threshold = 10_000 * len(records) / 5_001_275
     used = {}
-    for _, _, _, provenance in read(folder.glob("*.tfrecord")):
+    for _, _, _, provenance in written:
         if "aug_neighbor" in provenance:
             used.setdefault(provenance["aug_base"], set()).add(provenance["aug_neighbor"])
     decided = {i: deciding(labels, counts, policy) for i, labels, _, _ in records}
