@@ -65,7 +65,9 @@ def write_report(
       bad: the first bad records: `file`, `index`, `offset`, `reason`.
       painters: who draws.
     """
-    plots = painters.draw(_drawings(stages, manifest, names))
+    drawn = painters.draw(_drawings(stages, manifest, names))
+    said = _data_tables(stages, manifest, names) | _job_tables(manifest, training, names)
+    plots = drawn()
     folder = path.with_name(f"{path.stem}_plots")
     _write_plots(folder, plots)
     page = _render(
@@ -75,8 +77,7 @@ def write_report(
         command=command,
         versions=versions,
         bad=[(Path(each["file"]).name, formats.number(each["index"]), formats.number(each["offset"]), each["reason"]) for each in bad],
-        **_data_tables(stages, manifest, names),
-        **_job_tables(manifest, training, names),
+        **said,
     )
     with atomic_write(path) as file:
         file.write(page.encode())

@@ -3,13 +3,14 @@
 Matplotlib takes as long to import as to draw a plot or two. Processes that are told of early have imported it when the data are there.
 """
 
+import contextlib
 import importlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class Painters:
     """
 
     def __init__(self, processes: int) -> None:
-        self.processes = processes
+        self._asked = False
         self._beside: subprocess.Popen | None = None
         if processes > 1:
             call = [sys.executable, "-c", f"from yt8m_data.report import painters; painters.main({processes})"]
@@ -57,17 +58,32 @@ class Painters:
 
     def __exit__(self, *_: object) -> None:
         if self._beside is not None and self._beside.poll() is None:
-            self.draw([])
+            if not self._asked:  # it has no processes of its own yet
+                self._beside.kill()
+            self._beside.communicate()
 
-    def draw(self, drawings: Sequence[Drawing]) -> list[Plot]:
-        """Draw plots, once; whoever draws them, they are the same."""
+    def draw(self, drawings: Sequence[Drawing]) -> Callable[[], list[Plot]]:
+        """Begin to draw plots, once; what is returned waits for them, or where this process draws them, does it then.
+
+        Raises:
+          RuntimeError: on waiting, the other processes could not draw.
+        """
         if self._beside is None:
-            return [drawing.draw() for drawing in drawings]
-        written, _ = self._beside.communicate(pickle.dumps(list(drawings)))
-        if self._beside.returncode:
-            raise RuntimeError(f"the process that draws the plots ended with status {self._beside.returncode}; what it said stands above")
-        plots: list[Plot] = pickle.loads(written)  # by our own process, a moment ago
-        return plots
+            return lambda: [drawing.draw() for drawing in drawings]
+        beside, self._asked = self._beside, True
+        assert beside.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its status tells more
+            pickle.dump(list(drawings), beside.stdin)
+            beside.stdin.flush()
+
+        def wait() -> list[Plot]:
+            written, _ = beside.communicate()
+            if beside.returncode:
+                raise RuntimeError(f"the process that draws the plots ended with status {beside.returncode}; what it said stands above")
+            plots: list[Plot] = pickle.loads(written)  # by our own process, a moment ago
+            return plots
+
+        return wait
 
 
 HERE = Painters(1)

@@ -26,9 +26,9 @@ def test_plots_come_in_the_order_of_the_drawings():
     found = [("Videos", {"labels_per_record": {"mean": 1.0, "histogram": [0, 3]}, "frames_per_record": {"mean": 9.0, "histogram": [1, 2]}})]
     drawings = [Drawing("lengths", draw, (found,)) for draw in ("labels_per_video", "frames_per_video")]
     with Painters(2) as painters:
-        assert painters.draw(drawings) == HERE.draw(drawings)
+        assert painters.draw(drawings)() == HERE.draw(drawings)()
     with Painters(2) as painters:
-        assert painters.draw([]) == []
+        assert painters.draw([])() == []
 
 
 def test_painters_who_are_not_asked_end():
@@ -37,14 +37,20 @@ def test_painters_who_are_not_asked_end():
         if not fork:
             time.sleep(60)
             os._exit(0)
-    assert painters._beside.returncode == 0
+    assert painters._beside.returncode == -signal.SIGKILL
     os.kill(fork, signal.SIGKILL)
     os.waitpid(fork, 0)
 
 
+def test_painters_who_are_not_waited_for_end_too():
+    with Painters(2) as painters:
+        painters.draw([Drawing("lengths", "labels_per_video", ([("Videos", {"labels_per_record": {"mean": 0, "histogram": [1]}})],))])
+    assert painters._beside.returncode == 0
+
+
 def test_a_plot_that_cannot_be_drawn_is_an_error(capfd):
     with Painters(2) as painters, pytest.raises(RuntimeError, match="ended with status 1"):
-        painters.draw([Drawing("lengths", "labels_per_video", ([("Videos", {})],))])
+        painters.draw([Drawing("lengths", "labels_per_video", ([("Videos", {})],))])()
     assert "KeyError: 'labels_per_record'" in capfd.readouterr().err
 
 
@@ -54,7 +60,7 @@ def test_who_has_others_draw_imports_no_matplotlib():
         "from yt8m_data.report import collect\n"
         "from yt8m_data.report.painters import Drawing, Painters\n"
         "found = [('Videos', {'labels_per_record': {'mean': 1.0, 'histogram': [0, 3]}})]\n"
-        "[plot] = Painters(2).draw([Drawing('lengths', 'labels_per_video', (found,))])\n"
+        "[plot] = Painters(2).draw([Drawing('lengths', 'labels_per_video', (found,))])()\n"
         "print(plot.name, 'matplotlib' in sys.modules, 'scipy.cluster' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
