@@ -84,12 +84,12 @@ class ReadSpilled(beam.PTransform):
 
     def expand(self, sources: Any) -> Any:
         """Wait for all elements of the sources, a tuple of PCollections, each of which stands for finished runs."""
-        nothing = tuple(  # so that none of what stands for the runs goes through the runner, which would hold it all in memory
+        nothing = tuple(  # a mark for each, so that no more of what stands for the runs goes through the runner, which would hold it all
             source | f"Finished {number}" >> beam.Map(lambda _: None) for number, source in enumerate(sources)
         )
-        written = nothing | beam.Flatten() | "All" >> beam.combiners.Count.Globally()
+        written = nothing | beam.Flatten()
         start = sources[0].pipeline | "Start" >> beam.Create([self.folder], reshuffle=False)
-        return start | "List" >> beam.FlatMap(_listed, self.groups, beam.pvalue.AsSingleton(written)) | "Spread" >> beam.Reshuffle()
+        return start | "List" >> beam.FlatMap(_listed, self.groups, beam.pvalue.AsIter(written)) | "Spread" >> beam.Reshuffle()
 
 
 def _pieces(pair: tuple[int, pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -134,8 +134,8 @@ class _Spill(beam.DoFn):
             yield beam.utils.windowed_value.WindowedValue(self.name, 0, [beam.transforms.window.GlobalWindow()])
 
 
-def _listed(folder: str, groups: Sequence[Sequence[int]] | None, _written: int) -> Iterator[tuple[int, Any]]:
-    """List what was spilled; the count of runs is an argument so that Beam writes them all first."""
+def _listed(folder: str, groups: Sequence[Sequence[int]] | None, _written: Iterable[None]) -> Iterator[tuple[int, Any]]:
+    """List what was spilled; what stands for the runs is an argument so that Beam writes them all first."""
     located = spill.locate(folder)
     if groups is None:
         yield from ((partition, SpilledBatches(folder, pieces)) for partition, pieces in located.items())

@@ -1,15 +1,13 @@
-"""Where a pipeline runs: presets of Beam's options, start-up checks, and errors in one sentence."""
+"""Running a pipeline: start-up checks, and errors in one sentence."""
 
 import contextlib
 import logging
-import os
 import pickle
 import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -19,64 +17,16 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs import doctor, forkserver, progress
+from beam_jobs.engine import PRESETS, Engine
 from yt8m_data import memory, storage
 from yt8m_data.errors import DataError
-
-# Options of Beam that each runner begins with; those of the user come after, and so win.
-PRESETS = {
-    "local": (),
-    "prism": ("--runner=PrismRunner", "--environment_type=LOOPBACK"),
-    "portable": ("--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"),
-    "flink": ("--runner=FlinkRunner",),
-    "spark": ("--runner=SparkRunner",),
-    "dataflow": ("--runner=DataflowRunner",),
-}
 
 # FnApiRunner, which is Beam's portable job service too, sends a stage its input through a buffer that a timer empties each second. This
 # does not lock out who writes (TimeBasedBufferingClosableOutputStream in Beam 2.77), and clears what was written since it looked, so that
 # elements were lost on busy machines. Without a time limit there is no timer, and an input is sent when it is whole.
 worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
 
-_PARALLEL_BYTES = 256 << 20  # below this, starting worker processes takes longer than the job
-
 _SENTENCE = re.compile(r"(?:yt8m_data\.errors\.)?DataError: (.*?)(?: \[while running [^\n]*\])?(?:\n|$)")
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Where to run.
-
-    Attributes:
-      runner: a key of PRESETS.
-      workers: local processes; 0 takes one for small inputs and all cores for large ones.
-      options: anything else for Beam, verbatim.
-      accelerator: the GPU that a service gives to the stage that seeks neighbours, in the words of Beam's resource hints; "" for none.
-    """
-
-    runner: str = "local"
-    workers: int = 0
-    options: Sequence[str] = ()
-    accelerator: str = ""
-
-    def processes(self, input_bytes: int) -> int:
-        """Return how many local processes work on `input_bytes`."""
-        if self.workers:
-            return self.workers
-        return 1 if input_bytes < _PARALLEL_BYTES else os.cpu_count() or 1
-
-    def seeking(self, stage: beam.ParDo) -> beam.ParDo:
-        """Mark the stage that seeks neighbours, so that a service gives the accelerator to it alone."""
-        return stage.with_resource_hints(accelerator=self.accelerator) if self.accelerator else stage
-
-    def check_reach(self, *paths: str) -> None:
-        """Refuse files that workers on other machines do not see.
-
-        Raises:
-          DataError: a path is on this machine's disk, and the workers are Dataflow's.
-        """
-        for path in paths:
-            if self.runner == "dataflow" and not storage.is_remote(path):
-                raise DataError(f"{path} is on this machine, where Dataflow's workers do not see it: give gs://BUCKET/... in and out")
 
 
 def run(

@@ -91,7 +91,7 @@ def compute(source: Input, engine: runners.Engine, request: Request = EVERYTHING
         read = ReadShard(read_schema, source.skip_bad, counter, bool(request.slice_by), heads)
         count = beam.ParDo(CountShard(read, Statistics(schema, chosen), request.sample))
         counted = pipeline | Spread(source.files) | "Count" >> count.with_outputs(BAD, READING, main="statistics")
-        statistics = counted.statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(schema, chosen))
+        statistics = counted.statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(schema, chosen)).without_defaults()
         reading, bad = (beam.pvalue.AsList(counted[output]) for output in (READING, BAD))
         return statistics | "Add what was read" >> beam.Map(_with_reading, reading, bad)
 

@@ -1,5 +1,6 @@
 """What the command line does itself: parsing, errors, what goes to stdout and stderr."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -86,3 +87,15 @@ def test_a_missing_extra_is_named(group, arguments, missing):
     assert done.returncode == 2
     assert "is not installed: pip install 'yt8m-data[cpu]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_imports_leave_the_garbage_collector_as_it_was():
+    from yt8m_data.command_line import importing
+
+    assert gc.isenabled()
+    with importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), importing():
+        import no_such_module  # noqa: F401
+    assert gc.isenabled()

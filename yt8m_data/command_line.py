@@ -1,8 +1,11 @@
 """What both command lines share: groups of commands that tell an error in one sentence, and joined options."""
 
+import contextlib
+import gc
 import logging
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -34,6 +37,19 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except DataError as error:
             raise Failure(str(error)) from None
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Import without looking for garbage, which takes a fourth of the time of large imports, and never look through what they made."""
+    before = len(sys.modules)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if len(sys.modules) > before:
+            gc.freeze()
+        gc.enable()
 
 
 def joined(*options: Callable) -> Callable:

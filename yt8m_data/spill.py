@@ -28,7 +28,7 @@ class RunWriter:
 
     def __init__(self, folder: str, name: str) -> None:
         self._list = Path(folder) / f"{name}.json"
-        self._stream = open(Path(folder) / f"{name}.run", "wb")  # noqa: SIM115
+        self._stream = storage.open_write(Path(folder) / f"{name}.run")
         self._pieces: list[list[int]] = []
 
     def __enter__(self) -> "RunWriter":

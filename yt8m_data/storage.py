@@ -5,15 +5,17 @@ take their credentials from where Google's and Amazon's own tools do. STORAGE_EM
 """
 
 import contextlib
+import ctypes
 import datetime
 import errno
 import fnmatch
 import functools
 import glob
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,8 @@ from yt8m_data.errors import DataError
 
 SCHEMES = ("gs", "s3")
 
+_BEGIN_BYTES = 8 << 20  # written before the disk is told to begin
+_SYNC_FILE_RANGE_WRITE = 2
 _RETRY = datetime.timedelta(seconds=60)
 
 
@@ -68,6 +72,26 @@ def open_read(path: str) -> BinaryIO:
         stream: BinaryIO = ObjectPath(path).open()
         return stream
     return open(path, "rb", buffering=0)
+
+
+class _Begun(io.FileIO):
+    """A file that the disk begins to write while more of it comes: `fsync` waits for the rest alone."""
+
+    _waiting = 0
+
+    def write(self, data: Any) -> int:
+        """Write, and now and then tell the disk to begin."""
+        written = super().write(data)
+        self._waiting += written
+        if self._waiting >= _BEGIN_BYTES:
+            self._waiting = 0
+            _sync_file_range()(self.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)  # to the end
+        return written
+
+
+def open_write(file: str | os.PathLike[str] | int) -> BinaryIO:
+    """Open a file on a disk, by its path or descriptor, to write one that is large and must be on the disk in the end."""
+    return io.BufferedWriter(_Begun(file, "wb"))
 
 
 def expand(pattern: str) -> list[str]:
@@ -257,7 +281,7 @@ def remove_tree(folder: OnePath) -> None:
 def _atomic_file(target: Path) -> Iterator[BinaryIO]:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     try:
-        with room(target.parent), os.fdopen(descriptor, "wb") as stream:
+        with room(target.parent), open_write(descriptor) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -314,6 +338,11 @@ def _store(scheme: str) -> pa.fs.FileSystem:
         return pa.fs.GcsFileSystem(retry_time_limit=_RETRY)
     scheme, _, host = emulator.rpartition("://")
     return pa.fs.GcsFileSystem(anonymous=True, scheme=scheme or "http", endpoint_override=host.rstrip("/"), retry_time_limit=_RETRY)
+
+
+@functools.cache
+def _sync_file_range() -> Callable[..., int]:
+    return getattr(ctypes.CDLL(None), "sync_file_range", lambda *_: 0)  # other systems than Linux lack it
 
 
 def _umask() -> int:

@@ -15,9 +15,11 @@ from beam_jobs.commands.options import (
     engine_of,
     memory_budget,
     open_input,
+    painters_of,
     told,
     yt8m_data,
 )
+from yt8m_data.command_line import importing
 from yt8m_data.errors import DataError
 
 
@@ -96,9 +98,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
 
     The same command resumes where it was killed.
     """
-    from beam_jobs import augment as job
     from yt8m_data import sampling
-    from yt8m_data.report import collect, text
 
     settings = sampling.Settings(
         policy=options["policy"],
@@ -113,6 +113,11 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     engine = engine_of(ctx, options)
     if options["exact"] and not options["dry_run"]:
         raise DataError("--exact is how a dry run counts: give --dry-run too")
+    painters = painters_of(ctx, source, engine, not options["dry_run"])
+    with importing():
+        from beam_jobs import augment as job
+        from yt8m_data.report import collect, text
+
     chunk = options["chunk_shards"] if options["pool"] == "chunk" else None
     memory = memory_budget(options["memory_budget"])
     if options["dry_run"]:
@@ -128,7 +133,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     held_out = open_input(options["holdout"], options["vocabulary"], options)[0] if options["holdout"] else None
     holdout = job.HoldOut(held_out, options["near"]) if held_out else None
     manifest = told(job.run(source, settings, output, engine, options["counts"], holdout))
-    collect.write([out], names=names, command=command_line())
+    collect.write([out], names=names, command=command_line(), painters=painters)
     click.echo(text.books(manifest["totals"]))
     click.echo(text.gates(manifest))
     if settings.policy == "auto":
@@ -155,8 +160,9 @@ def _methods(ctx: click.Context, options: dict[str, Any]) -> tuple[Any, ...]:
 @click.pass_context
 def deltas(ctx: click.Context, patterns: tuple[str, ...], out: str, count: int, threshold: str, seed: int, **options: Any) -> None:
     """Write differences of near videos that share a frequent label into folder OUT, for `input.move` of a recipe."""
-    from beam_jobs import deltas as job
-    from yt8m_data import sampling
+    with importing():
+        from beam_jobs import deltas as job
+        from yt8m_data import sampling
 
     source, _ = open_input(patterns, None, options)
     manifest = job.run(source, out, count, engine_of(ctx, options), sampling.parse_threshold(threshold), seed, options["overwrite"])

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from yt8m_data import __version__
-from yt8m_data.command_line import Commands, joined
+from yt8m_data.command_line import Commands, importing, joined
 
 INPUT = joined(
     click.option(
@@ -67,8 +67,9 @@ def open_input(
     patterns: Sequence[str], vocabulary: str | None, options: dict[str, Any], extras: bool = False
 ) -> tuple[Any, dict[int, str] | None]:
     """Open the input and the vocabulary; say what the records hold."""
-    from beam_jobs import inputs
-    from yt8m_data import vocabulary as vocabularies
+    with importing():
+        from beam_jobs import inputs
+        from yt8m_data import vocabulary as vocabularies
 
     names = vocabularies.read(vocabulary) if vocabulary else None
     classes = options["num_classes"] or (len(names) if names else None)
@@ -84,9 +85,16 @@ def command_line() -> str:
 
 def engine_of(ctx: click.Context, options: dict[str, Any]) -> Any:
     """Where to run, by the options of ENGINE and those behind `--`."""
-    from beam_jobs import runners
+    from beam_jobs.engine import Engine
 
-    return runners.Engine(options["runner"], options["workers"], ctx.meta.get("beam_options", ()), options.get("accelerator", ""))
+    return Engine(options["runner"], options["workers"], ctx.meta.get("beam_options", ()), options.get("accelerator", ""))
+
+
+def painters_of(ctx: click.Context, source: Any, engine: Any, report: bool = True) -> Any:
+    """Who draws the plots of the report: as many processes as work on the input, told of early."""
+    from yt8m_data.report.painters import HERE, Painters
+
+    return ctx.with_resource(Painters(engine.processes(source.bytes))) if report and engine.runner == "local" else HERE
 
 
 def told(result: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from beam_jobs.commands.options import ENGINE, INPUT, MEMORY, OVERWRITE, VOCABULARY, engine_of, memory_budget, open_input, told, yt8m_data
+from yt8m_data.command_line import importing
 from yt8m_data.errors import DataError
 
 
@@ -61,10 +62,11 @@ def shard(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: An
 
     The same command resumes where it was killed.
     """
-    from beam_jobs import shard as job
-    from yt8m_data import classes, memory, splits
-    from yt8m_data.report import text
-    from yt8m_data.shard_file import Form
+    with importing():
+        from beam_jobs import shard as job
+        from yt8m_data import classes, memory, splits
+        from yt8m_data.report import text
+        from yt8m_data.shard_file import Form
 
     if options["num_shards"] and options["shard_bytes"]:
         raise DataError("--num-shards and --shard-bytes exclude one another: give the number of shards or their size")
@@ -103,8 +105,9 @@ def pool(ctx: click.Context, patterns: tuple[str, ...], out: str, moments: tuple
 
     The same command resumes where it was killed.
     """
-    from beam_jobs import pool as job
-    from yt8m_data.report import text
+    with importing():
+        from beam_jobs import pool as job
+        from yt8m_data.report import text
 
     source, _ = open_input(patterns, None, options, extras=True)
     chosen = ("mean", *dict.fromkeys(moments))
@@ -127,9 +130,10 @@ def validate(
 
     Checked are checksums, keys, sizes, labels, finite values, numbers of frames, and that no id comes twice.
     """
-    from beam_jobs import inputs
-    from beam_jobs import validate as job
-    from yt8m_data import shards
+    with importing():
+        from beam_jobs import inputs
+        from beam_jobs import validate as job
+        from yt8m_data import shards
 
     source = inputs.open_input(patterns, num_classes, skip_bad=True, max_bad_fraction=1, extras=True)
     result = job.run(source, engine_of(ctx, options), max_frames)

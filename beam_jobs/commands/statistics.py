@@ -5,7 +5,18 @@ from typing import Any
 
 import click
 
-from beam_jobs.commands.options import ENGINE, INPUT, OVERWRITE, VOCABULARY, command_line, engine_of, open_input, yt8m_data
+from beam_jobs.commands.options import (
+    ENGINE,
+    INPUT,
+    OVERWRITE,
+    VOCABULARY,
+    command_line,
+    engine_of,
+    open_input,
+    painters_of,
+    yt8m_data,
+)
+from yt8m_data.command_line import importing
 
 STATS_OUT = click.option("--out", type=click.Path(), required=True, help="Folder for stats.json, its tables and matrices, and report.html.")
 
@@ -45,18 +56,21 @@ def stats(
     ctx: click.Context, patterns: tuple[str, ...], out: str, vocabulary: str | None, overwrite: bool, report: bool, **options: Any
 ) -> None:
     """Count labels, their pairs and sets, lengths and the features' moments in one pass; measure the imbalance and fit the Zipf law."""
-    from beam_jobs import stats as job
-    from yt8m_data import statistics
-    from yt8m_data import vocabulary as vocabularies
-    from yt8m_data.report import collect, text
+    source, names = open_input(patterns, vocabulary, options)
+    engine = engine_of(ctx, options)
+    painters = painters_of(ctx, source, engine, report)
+    with importing():
+        from beam_jobs import stats as job
+        from yt8m_data import statistics
+        from yt8m_data import vocabulary as vocabularies
+        from yt8m_data.report import collect, text
 
     statistics.import_modules(options["imports"])
     verticals = vocabularies.read_verticals(vocabulary) if vocabulary and options["slice_by"] == "vertical" else {}
     request = job.Request(**{key: options[key] for key in ("features", "verify", "sample", "label_means", "slice_by")}, verticals=verticals)
-    source, names = open_input(patterns, vocabulary, options)
-    result = job.run(source, out, names, engine_of(ctx, options), overwrite, request)
+    result = job.run(source, out, names, engine, overwrite, request)
     if report:
-        collect.write([out], names=names, command=command_line())
+        collect.write([out], names=names, command=command_line(), painters=painters)
     click.echo(text.statistics(result, names))
 
 

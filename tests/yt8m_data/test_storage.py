@@ -1,5 +1,6 @@
 """One set of laws for files on disk, in Google's store and in Amazon's (emulators on loopback)."""
 
+import ctypes
 import glob
 import io
 import os
@@ -182,3 +183,27 @@ def test_deltas_are_written_and_read(root):
 
 def test_what_is_temporary_goes_to_a_disk(root):
     assert storage.disk_for(root) == (tempfile.gettempdir() if "://" in root else root)
+
+
+def test_the_disk_begins_before_a_large_file_is_whole(tmp_path, monkeypatch):
+    begun = []
+
+    def begin(descriptor, offset, length, flags):
+        begun.append((os.fstat(descriptor).st_size, offset.value, length.value, flags))
+        return 0
+
+    monkeypatch.setattr(storage, "_sync_file_range", lambda: begin)
+    piece = os.urandom(3 << 20)
+    with storage.atomic_write(tmp_path / "large") as stream:
+        for _ in range(7):
+            stream.write(piece)
+    assert (tmp_path / "large").read_bytes() == piece * 7
+    assert begun == [(9 << 20, 0, 0, 2), (18 << 20, 0, 0, 2)]
+
+
+def test_the_system_takes_the_call_that_lets_the_disk_begin(tmp_path):
+    with open(tmp_path / "file", "wb") as stream:
+        stream.write(b"x")
+        stream.flush()
+        begin = storage._sync_file_range()
+        assert begin(stream.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), 2) == 0

@@ -13,6 +13,7 @@ import numpy as np
 from yt8m_data import shards
 from yt8m_data.errors import DataError
 from yt8m_data.report.html import Stage, write_report
+from yt8m_data.report.painters import HERE, Painters
 from yt8m_data.storage import OnePath, to_path
 
 BAD_SHOWN = 20
@@ -24,6 +25,7 @@ def write(
     runs: Sequence[str] = (),
     names: Mapping[int, str] | None = None,
     command: str = "",
+    painters: Painters = HERE,
 ) -> OnePath:
     """Write the page on the output of a job, and on runs of the trainer; return its path.
 
@@ -33,6 +35,7 @@ def write(
       runs: as in "plain=runs/plain": the name to show, and the run folder.
       names: class names; by default those that `stats` was given.
       command: the command line, to show.
+      painters: who draws the plots.
 
     Raises:
       DataError: a folder is no finished output of `augment` or `stats`, there are too many, or a run has no metrics.json.
@@ -48,7 +51,8 @@ def write(
     path = to_path(out) if out else parts[-1] / "report.html"
     if not path.parent.is_dir():
         raise DataError(f"there is no folder {path.parent} for the report: make it, or give another --out")
-    write_report(path, **contents, names=names if names is not None else _names(parts[-1]), command=command, training=training)
+    names = _names(parts[-1]) if names is None else names
+    write_report(path, **contents, names=names, command=command, training=training, painters=painters)
     return path
 
 

@@ -15,8 +15,8 @@ import jinja2
 import numpy as np
 
 from yt8m_data.report import figures, formats, gates, tables
-from yt8m_data.report.plots import augmentation, cooccurrence, lengths, moments, moves, ranks
-from yt8m_data.report.plots.canvas import Plot
+from yt8m_data.report.painters import HERE, Drawing, Painters
+from yt8m_data.report.plots.forms import Plot
 from yt8m_data.storage import OnePath, atomic_write
 
 PAGE_ROWS = 100  # of the label table that the document holds at first; its script has all
@@ -49,6 +49,7 @@ def write_report(
     manifest: Mapping[str, Any] | None = None,
     training: Sequence[Mapping[str, Any]] = (),
     bad: Sequence[Mapping[str, Any]] = (),
+    painters: Painters = HERE,
 ) -> None:
     """Write the page, and its plots as PNG and CSV into a folder beside it: `report_plots` for `report.html`.
 
@@ -62,8 +63,11 @@ def write_report(
       manifest: of an augmentation: `totals`, `plan`, and where they are known `neighbors` and `synthetic_label_counts`.
       training: one mapping per run: `name`, `num_examples` and any of the metrics `gap`, `map`, `map_starter`, `perr`, `hit_at_1`.
       bad: the first bad records: `file`, `index`, `offset`, `reason`.
+      painters: who draws.
     """
-    plots = _plots(stages, manifest, names)
+    drawn = painters.draw(_drawings(stages, manifest, names))
+    said = _data_tables(stages, manifest, names) | _job_tables(manifest, training, names)
+    plots = drawn()
     folder = path.with_name(f"{path.stem}_plots")
     _write_plots(folder, plots)
     page = _render(
@@ -73,36 +77,37 @@ def write_report(
         command=command,
         versions=versions,
         bad=[(Path(each["file"]).name, formats.number(each["index"]), formats.number(each["offset"]), each["reason"]) for each in bad],
-        **_data_tables(stages, manifest, names),
-        **_job_tables(manifest, training, names),
+        **said,
     )
     with atomic_write(path) as file:
         file.write(page.encode())
 
 
-def _plots(stages: Sequence[Stage], manifest: Mapping[str, Any] | None, names: Mapping[int, str]) -> list[Plot]:
-    """Draw whatever the stages and the manifest hold."""
+def _drawings(stages: Sequence[Stage], manifest: Mapping[str, Any] | None, names: Mapping[int, str]) -> list[Drawing]:
+    """What can be drawn of the stages and the manifest."""
     found = [(stage.name, stage.stats) for stage in stages]
     first, last = stages[0].stats, stages[-1].stats
-    plots = []
+    drawings = []
     if any(first["label_counts"]):
         if all("zipf" in stats for _, stats in found):
-            plots.append(ranks.rank_frequency(found, names))
+            drawings.append(Drawing("ranks", "rank_frequency", (found, names)))
         if len(stages) == 2:
-            plots.append(moves.moves(first, last, manifest["plan"]["threshold"] if manifest else None, names))
+            drawings.append(Drawing("moves", "moves", (first, last, manifest["plan"]["threshold"] if manifest else None, names)))
     if manifest and "synthetic_label_counts" in manifest:
-        plots.append(augmentation.synthetic_share(first["label_counts"], last["label_counts"], manifest["synthetic_label_counts"], names))
-        plots.append(augmentation.distances(manifest["neighbors"], _typical_distance(first, manifest["neighbors"]["feature"])))
+        counts = (first["label_counts"], last["label_counts"], manifest["synthetic_label_counts"])
+        drawings.append(Drawing("augmentation", "synthetic_share", (*counts, names)))
+        typical = _typical_distance(first, manifest["neighbors"]["feature"])
+        drawings.append(Drawing("augmentation", "distances", (manifest["neighbors"], typical)))
     together = stages[0].cooccurrence
     if together is not None and len(together["data"]):
-        plots.append(cooccurrence.cooccurrence(together, names))
-    for key, draw in (("labels_per_record", lengths.labels_per_video), ("frames_per_record", lengths.frames_per_video)):
+        drawings.append(Drawing("cooccurrence", "cooccurrence", (together, names)))
+    for key, draw in (("labels_per_record", "labels_per_video"), ("frames_per_record", "frames_per_video")):
         if all(key in stats for _, stats in found):
-            plots.append(draw(found))
+            drawings.append(Drawing("lengths", draw, (found,)))
     for feature in first.get("features", {}):
         if all(feature in stats.get("features", {}) for _, stats in found):
-            plots.append(moments.moments(feature, [(name, stats["features"][feature]) for name, stats in found]))
-    return plots
+            drawings.append(Drawing("moments", "moments", (feature, [(name, stats["features"][feature]) for name, stats in found])))
+    return drawings
 
 
 def _typical_distance(stats: Mapping[str, Any], feature: str) -> float | None:

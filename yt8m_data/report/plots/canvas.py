@@ -8,7 +8,6 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
@@ -19,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from yt8m_data.report.plots.forms import Plot
 
 INK, MUTED, LINE, PAPER = "#1f2933", "#566370", "#dde2e7", "#ffffff"
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -52,30 +53,6 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}"
 _HEX = re.compile("|".join(VARIABLES))
 _FRACTION = re.compile(r"-?\d+\.\d\d\d+")
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot in every form that the report needs.
-
-    Attributes:
-      name: of its files, letters, digits and underscores.
-      title: its heading.
-      alt: what it shows, for those who do not see it.
-      wide, narrow: SVG, for a desk and for a phone.
-      png: the wide cut in the light theme.
-      csv: its data.
-      data: what the page's script needs to read the plot out to the pointer, if it does.
-    """
-
-    name: str
-    title: str
-    alt: str
-    wide: str
-    narrow: str
-    png: bytes
-    csv: bytes
-    data: Any = None
 
 
 def plot(

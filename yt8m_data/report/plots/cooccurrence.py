@@ -37,12 +37,12 @@ def cooccurrence(counts: Mapping[str, np.ndarray], names: Mapping[int, str]) -> 
         axes.set(xlim=(0, len(order)), ylim=(len(order), 0))
         axes.grid(False)
         axes.spines[:].set_visible(False)
-        axes.add_patch(PathPatch(_squares(np.ones_like(shown, bool)), facecolor=LINE, alpha=0.35, linewidth=0))
-        axes.add_patch(PathPatch(_squares(np.eye(len(order), dtype=bool)), facecolor=LINE, linewidth=0))
+        axes.add_artist(PathPatch(_squares(np.ones_like(shown, bool)), facecolor=LINE, alpha=0.35, linewidth=0))
+        axes.add_artist(PathPatch(_squares(np.eye(len(order), dtype=bool)), facecolor=LINE, linewidth=0))
         shade = np.where(np.eye(len(order), dtype=bool) | (shown < LEAST), 0, np.ceil(shown * SHADES)).astype(int)
         for level in range(1, SHADES + 1):
             if (shade == level).any():
-                axes.add_patch(PathPatch(_squares(shade == level), facecolor=BLUE, alpha=level / SHADES, linewidth=0))
+                axes.add_artist(PathPatch(_squares(shade == level), facecolor=BLUE, alpha=level / SHADES, linewidth=0))
         labels = [shorten(names.get(label, str(label)), LONGEST_WHERE_NARROW if narrow else LONGEST_NAME) for label in top[order].tolist()]
         font = min(11.0, 0.62 * (360 if narrow else 1000) / max(len(order), 1))
         axes.set_xticks(np.arange(len(order)) + 0.5, labels, rotation=90, fontsize=font)
