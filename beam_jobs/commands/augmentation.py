@@ -113,7 +113,6 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     engine = engine_of(ctx, options)
     if options["exact"] and not options["dry_run"]:
         raise DataError("--exact is how a dry run counts: give --dry-run too")
-    painters = painters_of(ctx, source, engine, not options["dry_run"])
     with importing():
         from beam_jobs import augment as job
         from yt8m_data.report import collect, text
@@ -133,6 +132,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     held_out = open_input(options["holdout"], options["vocabulary"], options)[0] if options["holdout"] else None
     holdout = job.HoldOut(held_out, options["near"]) if held_out else None
     manifest = told(job.run(source, settings, output, engine, options["counts"], holdout))
+    painters = painters_of(ctx, source, engine)  # not before: they would take memory all the time
     collect.write([out], names=names, command=command_line(), painters=painters)
     click.echo(text.books(manifest["totals"]))
     click.echo(text.gates(manifest))
