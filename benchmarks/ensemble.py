@@ -152,7 +152,7 @@ class Study:
         data = scorer.layout_for(files)
         records = tf.data.TFRecordDataset(files).batch(64)
         batches = (
-            (batch["id"].numpy().tolist(), score(records=raw)["scores"].numpy(), batch["labels"].numpy())
+            (batch["id"].tolist(), score(records=raw)["scores"].numpy(), batch["labels"].numpy())
             for raw, batch in zip(records, evaluation_batches(files, data, 64), strict=True)
         )
         return scored(batches, files, data).result()

@@ -152,7 +152,7 @@ def read(pattern: str) -> Split:
     data = layout(files)
     ids, x, labels = [], [], []
     for batch in evaluation_batches(files, data, 4096):
-        ids += batch["id"].numpy().tolist()
+        ids += batch["id"].tolist()
         x.append(np.concatenate([batch["features"][name].numpy() for name in data.features], axis=1))
         labels.append(batch["labels"].numpy())
     width = max(part.shape[1] for part in labels)

@@ -44,7 +44,7 @@ def join(batches: Iterable[Batch], teacher: Predictions) -> Iterator[Batch]:
     """
 
     def add(batch: Batch) -> Batch:
-        scores = np.clip(teacher.scores(batch["id"].numpy()), 0, 1)  # an ensemble's may lie a little outside
+        scores = np.clip(teacher.scores(batch["id"]), 0, 1)  # an ensemble's may lie a little outside
         return {**batch, "teacher": tf.constant(scores, tf.float32)}
 
     return ahead(map(add, batches))

@@ -97,7 +97,7 @@ class Ensemble(NamedTuple):
         streams = [_grouped(evaluation_batches(files, data, size, *draw[:2], keep_all, draw.repeat), draw.repeat) for draw in distinct]
         scorers = [scorer(member.model) if isinstance(member, Run) else None for member in self.members]
         for groups in zip(*streams, strict=True):
-            given, ids = dict(zip(distinct, groups, strict=True)), groups[0][0]["id"].numpy()
+            given, ids = dict(zip(distinct, groups, strict=True)), groups[0][0]["id"]
             scores = [
                 member.scores(ids) if score is None else _mean([score(batch["features"]) for batch in given[draw]])
                 for member, score, draw in zip(self.members, scorers, draws, strict=True)

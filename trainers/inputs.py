@@ -1,6 +1,8 @@
 """Shards as batches of tensors: exact epochs for evaluation, an order that is a function of (seed, step) for training."""
 
 import functools
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import order, videos
-from trainers.batch import Batch, Filling, tensors
+from trainers.batch import Batch, Shelf, tensors
 from trainers.frames import ALL
 from trainers.metrics import check_labels
 from trainers.pool import Pool
@@ -19,12 +21,13 @@ from yt8m_data import codec, heads
 from yt8m_data.errors import DataError
 from yt8m_data.schema import LABEL_WEIGHTS, sniff
 
-# By kind of record. A video-level one has some 5 KB, a frame-level one some 300 KB: the shuffle holds 150 and 350 MB of them. Of frames as
-# float32, 64 videos have 90 MB.
+# By kind of record. A video-level one has some 5 KB, a frame-level one some 300 KB: 150 and 350 MB are shuffled, while as many lie there
+# shuffled. Of frames as float32, 64 videos have 90 MB.
 SHUFFLE_BUFFER = {"video": 32_768, "frame": 1_024}
 EVALUATION_BATCH = {"video": 512, "frame": 64}
 
 _OPEN_FILES = 8  # each with two blocks of 8 MB
+_SHELF_BYTES = 8 << 20  # of an evaluation: to go from one thread to another for every small batch takes as long as to fill it
 
 
 def layout(files: Sequence[str], num_classes: int | None = None, classes: str | None = None) -> DataSchema:
@@ -75,21 +78,21 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless full batches, of which the n-th depends on the files, the seed and n alone.
 
-    Each epoch holds every record once: its files in an order of their own, read 8 at a time, and the records shuffled in a buffer. A
-    batch may reach over the end of an epoch. Of a video each epoch draws other frames, where frames are drawn.
+    Each epoch holds every record once: its files in an order of their own, read 8 at a time, and so many records at a time shuffled among
+    each other. A batch may reach over the end of an epoch. Of a video each epoch draws other frames, where frames are drawn.
 
     Args:
       num_records: in all the files, as `count_labels` gives it; a resumed run finds its epoch by it, and passes over at most one epoch's
         records.
-      shuffle_buffer: videos that the shuffle holds; None is SHUFFLE_BUFFER.
+      shuffle_buffer: videos that are shuffled among each other, or a few more, in whole batches; None is SHUFFLE_BUFFER. Memory holds
+        twice as many.
       first_step: the batch to begin with.
       frames: which frames of a video are taken, where records are frame-level.
       parts, num_parts: of each batch only these of so many equal parts, as batches of their own, one after the other.
     """
-    size, first = batch_size // num_parts, first_step * num_parts
-
-    found = shuffled(files, data, frames, functools.partial(listed, data=data), num_records, size, seed, shuffle_buffer, first)
-    return order.ahead(tensors(batch) for number, batch in enumerate(found, first) if number % num_parts in parts)
+    keep, size = functools.partial(listed, data=data), batch_size // num_parts
+    found = shuffled(files, data, frames, keep, num_records, size, seed, shuffle_buffer, first_step * num_parts, num_parts)
+    return (tensors(batch) for number, batch in enumerate(found, first_step * num_parts) if number % num_parts in parts)
 
 
 def shuffled(
@@ -102,18 +105,24 @@ def shuffled(
     seed: int,
     shuffle_buffer: int | None,
     first: int,
+    num_parts: int = 1,
     rated: bool = False,
 ) -> Iterator[Batch]:
     """The batches of `training_batches` from the `first` of `size` videos on, of those that `keep` keeps of what is read."""
     drawn, pool = videos.drawer(data, frames, seed), Pool()
-    shuffle = order.Shuffle(data, frames, min(shuffle_buffer or SHUFFLE_BUFFER[data.kind], num_records))
+    shuffled_together = min(shuffle_buffer or SHUFFLE_BUFFER[data.kind], num_records)
+    number = -(-shuffled_together // (size * num_parts)) * num_parts  # of batches on a shelf, whatever the parts
+    room, position = size * number, size * first
+    begin = position - position % num_records  # of the epoch
+    start = max(begin, position - position % room)  # the first video that is put on a shelf
 
     def read(paths: Sequence[str], epoch: int) -> Iterator[Videos]:
-        return (drawn(keep(found), epoch) for found in videos.read(paths, data, frames, rated))
+        return (drawn(keep(found), epoch) for found in videos.read(paths, data, frames, rated, pool.lend))
 
-    epoch, skip = divmod(first * size, num_records)
-    found = order.endless(files, read, shuffle, seed, _OPEN_FILES, epoch)
-    return order.batched(zip(found), lambda: Filling(data, frames, size, pool), skip)
+    found = order.behind(order.endless(files, read, seed, _OPEN_FILES, begin // num_records), start - begin)
+    rows = order.shuffled_rows(room, num_records, seed, start)
+    shelves = order.filled(zip(order.ahead(found, 1)), lambda: Shelf(data, frames, size, number, pool), rows)
+    return itertools.islice(order.batches(shelves), first - start // room * number, None)
 
 
 def evaluation_batches(
@@ -134,8 +143,7 @@ def evaluation_batches(
       repeat: each batch comes so many times in a row, each time with other frames drawn.
     """
     keep = (lambda found: found) if keep_all else functools.partial(listed, data=data)
-    found = in_order(files, data, frames, keep, batch_size or EVALUATION_BATCH[data.kind], seed, repeat)
-    return order.ahead(map(tensors, found))
+    return map(tensors, in_order(files, data, frames, keep, batch_size or EVALUATION_BATCH[data.kind], seed, repeat))
 
 
 def in_order(
@@ -150,9 +158,11 @@ def in_order(
 ) -> Iterator[Batch]:
     """The batches of `evaluation_batches`, of those videos that `keep` keeps of what is read."""
     drawn, pool = videos.drawer(data, frames, seed), Pool()
-    found = order.ahead(map(keep, videos.read(files, data, frames, rated)), 1)
+    found = map(keep, videos.read(files, data, frames, rated))
     versions = ([drawn(kept, number) for number in range(repeat)] for kept in found)
-    return order.batched(versions, lambda: Filling(data, frames, size, pool), rest=True)
+    number = max(1, _SHELF_BYTES // (size * sum(map(math.prod, videos.row_shapes(data, frames).values()))))
+    shelves = order.filled(versions, lambda: Shelf(data, frames, size, number, pool), itertools.repeat(np.arange(size * number)))
+    return order.batches(shelves)
 
 
 def specs(data: DataSchema, frames: Frames, size: int | None = None) -> dict[str, Any]:

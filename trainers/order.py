@@ -8,33 +8,33 @@ from typing import TypeVar
 
 import numpy as np
 
-from trainers.batch import Batch, Filling
-from trainers.recipe import DataSchema, Frames
-from trainers.videos import FILL, Clips, Rows, Vectors, Videos, row_shapes, widened
+from trainers.batch import Batch, Shelf
+from trainers.videos import Videos
 
 T = TypeVar("T")
 
-_DRAINED = 512  # videos that a shuffle gives at a time, when nothing more comes in
+_HELD = 3  # batches that are held behind the one that is asked for
 
 
 def endless(
-    files: Sequence[str],
-    read: Callable[[Sequence[str], int], Iterator[Videos]],
-    shuffle: "Shuffle",
-    seed: int,
-    together: int,
-    first_epoch: int,
+    files: Sequence[str], read: Callable[[Sequence[str], int], Iterator[Videos]], seed: int, together: int, first_epoch: int
 ) -> Iterator[Videos]:
-    """Epoch after epoch, each of all videos once: the files in an order of their own, so many side by side, and their videos shuffled.
+    """Epoch after epoch, each of all videos once: the files in an order of their own, so many side by side.
 
     Args:
       read: the videos of some files, given the epoch.
     """
     for epoch in count(first_epoch):
-        rng = np.random.default_rng([seed % 2**64, epoch])
-        ordered = [files[i] for i in rng.permutation(len(files))]
-        sources = [read(ordered[k::together], epoch) for k in range(together)]
-        yield from shuffle(ahead(in_turn(sources), 1), rng)
+        ordered = [files[i] for i in np.random.default_rng([seed % 2**64, epoch]).permutation(len(files))]
+        yield from in_turn([read(ordered[k::together], epoch) for k in range(together)])
+
+
+def behind(given: Iterable[Videos], skip: int) -> Iterator[Videos]:
+    """What comes behind the first `skip` videos."""
+    for videos in given:
+        if skip < len(videos):
+            yield videos.take(slice(skip, None)) if skip else videos
+        skip = max(0, skip - len(videos))
 
 
 def in_turn(sources: Sequence[Iterator[Videos]]) -> Iterator[Videos]:
@@ -48,73 +48,59 @@ def in_turn(sources: Sequence[Iterator[Videos]]) -> Iterator[Videos]:
         sources = going
 
 
-class Shuffle:
-    """Memory for `size` videos: each stays until a random one of those that come takes its place."""
+def shuffled_rows(size: int, num_records: int, seed: int, start: int) -> Iterator[np.ndarray]:
+    """Of each shelf of `size` rows, which row each video that comes takes: int64 [size]; of the first shelf, those from video `start` on.
 
-    def __init__(self, data: DataSchema, frames: Frames, size: int) -> None:
-        self._size, self._columns = size, dict[str, np.ndarray]()
-        self._features = {name: np.empty((size, *shape), np.uint8) for name, shape in row_shapes(data, frames).items()}
-
-    def __call__(self, given: Iterable[Videos], rng: np.random.Generator) -> Iterator[Videos]:
-        """As many videos as are given, in another order."""
-        filled = 0
-        for chunk in given:
-            for start in range(0, len(chunk), self._size):
-                piece = chunk.take(slice(start, start + self._size))
-                if filled < self._size:
-                    first = piece.take(slice(self._size - filled))
-                    self._put(slice(filled, filled + len(first)), first)
-                    filled, piece = filled + len(first), piece.take(slice(self._size - filled, None))
-                if len(piece):
-                    places = rng.choice(self._size, len(piece), replace=False)
-                    yield self._at(places)
-                    self._put(places, piece)
-        places = rng.permutation(filled)
-        for start in range(0, filled, _DRAINED):
-            yield self._at(places[start : start + _DRAINED])
-
-    def _put(self, places: Rows, videos: Videos) -> None:
-        for name, column in videos.columns.items():
-            if name not in self._columns:
-                self._columns[name] = np.empty((self._size, *column.shape[1:]), column.dtype)
-            held = self._columns[name]
-            if name in FILL:
-                held = self._columns[name] = widened(name, held, column.shape[1])
-                column = widened(name, column, held.shape[1])
-            held[places] = column
-        for name, feature in videos.features.items():
-            feature.copy_to(self._features[name], places)
-
-    def _at(self, places: np.ndarray) -> Videos:
-        columns = {name: column[places] for name, column in self._columns.items()}
-        if "num_frames" not in columns:
-            return Videos(columns, {name: Vectors(held, places) for name, held in self._features.items()})
-        lengths = list(zip(places.tolist(), columns["num_frames"].tolist(), strict=True))
-        return Videos(columns, {name: Clips([held[place, :n] for place, n in lengths]) for name, held in self._features.items()})
+    Within a shelf the videos of an epoch, `num_records`, are shuffled among each other alone, so that each epoch has its own rows.
+    """
+    first, missing = divmod(start, size)
+    for number in count(first):
+        rng, rows = np.random.default_rng([seed % 2**64, number, 1]), np.arange(size)
+        for part in np.split(rows, range(-number * size % num_records, size, num_records)):
+            rng.shuffle(part)
+        yield rows[missing:]
+        missing = 0
 
 
-def batched(given: Iterable[Sequence[Videos]], filling: Callable[[], Filling], skip: int = 0, rest: bool = False) -> Iterator[Batch]:
-    """Full batches of what comes behind the first `skip` videos; and, with `rest`, one of what is left.
+def filled(given: Iterable[Sequence[Videos]], shelf: Callable[[], Shelf], rows: Iterator[np.ndarray]) -> Iterator[list[Shelf]]:
+    """Shelves full of videos, but for the last ones.
 
     Args:
-      given: the same videos several times, each with other frames; so do their batches come, one behind the other.
-      filling: makes a batch to be filled.
+      given: the same videos several times, each with other frames; so there are several shelves of the same videos.
+      shelf: makes one.
+      rows: of each shelf, which videos take, as they come.
     """
-    batches: list[Filling] = []
+    shelves, free = list[Shelf](), np.arange(0)
     for versions in given:
-        start, end = min(skip, len(versions[0])), len(versions[0])
-        skip -= start
+        start, end = 0, len(versions[0])
         while start < end:
-            batches = batches or [filling() for _ in versions]
-            rows = slice(start, start + batches[0].room)
-            for batch, videos in zip(batches, versions, strict=True):
-                batch.add(videos.take(rows))
-            start = min(rows.stop, end)
-            if not batches[0].room:
-                yield from (batch.done() for batch in batches)
-                batches = []
-    if rest:
-        yield from (batch.done() for batch in batches)
+            if not shelves:
+                shelves, free = [shelf() for _ in versions], next(rows)
+            taken, free = np.split(free, [end - start])
+            some = slice(start, start + len(taken))
+            for own, videos in zip(shelves, versions, strict=True):
+                own.put(taken, videos.take(some))
+            start = some.stop
+            if not len(free):
+                yield shelves
+                shelves = []
+    if shelves:
+        yield shelves
+
+
+def batches(given: Iterator[list[Shelf]]) -> Iterator[Batch]:
+    """The batches of shelves, of those that go together in turn; while they are used, the next ones are filled on a thread.
+
+    That begins when some of them are used, so that the memory of the ones before is free.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, given, None)
+        while shelves := waiting.result():
+            number = len(shelves[0])
+            for at in range(number):
+                if at == min(_HELD, number - 1):
+                    waiting = thread.submit(next, given, None)
+                yield from [shelf.batch(at) for shelf in shelves]
 
 
 def ahead(given: Iterable[T], number: int = 2) -> Iterator[T]:

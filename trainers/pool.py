@@ -1,6 +1,5 @@
 """Memory for batches that is used again: fresh pages of the system cost more than what is written into them."""
 
-import math
 import weakref
 from collections import defaultdict
 
@@ -10,21 +9,18 @@ ALIGNMENT = 64  # bytes; TensorFlow takes arrays that begin at a multiple of it 
 
 
 class Pool:
-    """Blocks of memory, each of which comes back when nobody holds the array any more that was made of it."""
+    """Blocks of memory, each of which comes back when nobody holds an array any more that was made of it."""
 
     def __init__(self) -> None:
         self._free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
 
-    def take(self, size: int) -> np.ndarray:
-        """`size` bytes, uint8, of any content."""
+    def lend(self, size: int) -> np.ndarray:
+        """`size` bytes of any content, uint8; when it and what was cut out of it is gone, tensors included, they are free again."""
         free = self._free[size]
-        return free.pop() if free else aligned(size)
-
-    def lend(self, block: np.ndarray, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-        """The beginning of a block as an array; when it goes, tensors that share its memory included, the block is free again."""
-        array = block[: math.prod(shape) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
-        weakref.finalize(array, self._free[len(block)].append, block).atexit = False
-        return array
+        block = free.pop() if free else aligned(size)
+        lent = block.view()
+        weakref.finalize(lent, free.append, block).atexit = False
+        return np.frombuffer(lent.data, np.uint8)  # what is cut out of this one holds the memoryview, and so `lent`
 
 
 def aligned(size: int) -> np.ndarray:

@@ -171,7 +171,7 @@ def predictions(model: keras.Model, batches: Iterable[Batch]) -> Iterator[tuple[
     """For each batch the ids, the probabilities [B, C] float32 and the labels [B, L] int32, in inference mode."""
     score = scorer(model)
     for batch in batches:
-        yield batch["id"].numpy().tolist(), score(batch["features"]), batch["labels"].numpy()
+        yield batch["id"].tolist(), score(batch["features"]), batch["labels"].numpy()
 
 
 def scorer(model: keras.Model) -> Callable[[dict[str, tf.Tensor]], np.ndarray]:

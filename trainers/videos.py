@@ -38,12 +38,11 @@ class Vectors(NamedTuple):
         """Those of some videos."""
         return Vectors(self.source, self.places[rows])
 
-    def copy_to(self, out: np.ndarray, rows: Rows) -> None:
+    def copy_to(self, out: np.ndarray, rows: np.ndarray) -> None:
         """Copy them to rows of `out`, uint8 [R, bytes]."""
-        numbers = np.arange(len(out))[rows]
         step = max(1, _PIECE_BYTES // out.shape[1])
-        for start in range(0, len(numbers), step):
-            out[numbers[start : start + step]] = self.source[self.places[start : start + step]]
+        for start in range(0, len(rows), step):
+            out[rows[start : start + step]] = self.source[self.places[start : start + step]]
 
 
 class Clips(NamedTuple):
@@ -55,11 +54,11 @@ class Clips(NamedTuple):
         """Those of some videos."""
         return Clips(self.frames[rows] if isinstance(rows, slice) else [self.frames[row] for row in rows.tolist()])
 
-    def copy_to(self, out: np.ndarray, rows: Rows) -> None:
-        """Copy them to rows of `out`, uint8 [R, at least T, size]; what is behind them stays."""
-        numbers = range(len(out))[rows] if isinstance(rows, slice) else rows.tolist()
-        for row, frames in zip(numbers, self.frames, strict=True):
+    def copy_to(self, out: np.ndarray, rows: np.ndarray) -> None:
+        """Copy them to rows of `out`, uint8 [R, at least T, size], with zeros behind them."""
+        for row, frames in zip(rows.tolist(), self.frames, strict=True):
             out[row, : len(frames)] = frames
+            out[row, len(frames) :] = 0
 
 
 @dataclass
@@ -91,20 +90,23 @@ class Videos:
         return self if some.all() else self.take(np.flatnonzero(some))
 
 
-def read(paths: Sequence[str], data: DataSchema, frames: Frames, rated: bool = False) -> Iterator[Videos]:
+def read(
+    paths: Sequence[str], data: DataSchema, frames: Frames, rated: bool = False, memory: Callable[[int], np.ndarray] = tfrecord.fresh
+) -> Iterator[Videos]:
     """The videos of shards, in their order, as many at a time as lie in a block; they are gone when two more blocks are asked for.
 
     Args:
       data: keys that it does not name are ignored.
       frames: those behind `max_frames` of a video are left out; which are drawn of the rest is not looked at.
       rated: also give the pairs of segments and classes that were rated.
+      memory: gives a buffer of so many bytes.
 
     Raises:
       DataError: a file or a record cannot be read.
     """
     schema = schema_of(data, tuple(SEGMENT_KEYS.values()) if rated else ())
     with closing(Chain(paths)) as chain:
-        for block in tfrecord.read(chain, "", _BLOCK_BYTES, buffers=2):
+        for block in tfrecord.read(chain, "", _BLOCK_BYTES, 2, memory):
             located = codec.locate(block, schema, _BESIDE)
             if located.bad:
                 path = chain.path_at(located.bad[0].offset)
@@ -207,20 +209,13 @@ def widened(name: str, column: np.ndarray, width: int) -> np.ndarray:
     return np.pad(column, ((0, 0), (0, missing)), constant_values=FILL[name]) if missing > 0 else column
 
 
-def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Columns behind one another; lists are as wide as the longest one needs."""
-    whole = {}
-    for name in parts[0]:
-        columns = [part[name] for part in parts]
-        if name in FILL:
-            width = max(column.shape[1] for column in columns)
-            columns = [widened(name, column, width) for column in columns]
-        whole[name] = np.concatenate(columns) if len(columns) > 1 else columns[0]
+def trimmed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns whose lists are no wider than the longest one needs."""
     for first, *others in (("labels", LABEL_WEIGHTS), ("rated", "starts", "ratings")):
-        if first in whole:
-            width = _width((whole[first] >= 0).sum(axis=1))
-            whole |= {name: whole[name][:, :width] for name in (first, *others)}
-    return whole
+        if first in columns:
+            width = _LABELS * int((columns[first][:, ::_LABELS] >= 0).any(axis=0).sum())
+            columns = columns | {name: columns[name][:, :width] for name in (first, *others)}
+    return columns
 
 
 def row_shapes(data: DataSchema, frames: Frames) -> dict[str, tuple[int, ...]]:

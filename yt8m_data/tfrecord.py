@@ -7,7 +7,7 @@ crc is the masked CRC-32C of TensorFlow's `core/lib/io/record_writer.h`.
 import functools
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -75,12 +75,19 @@ class RecordBlock:
         return BadRecord(self.name, int(self.indices[row]), self.offset + int(self.starts[row]) - HEADER_BYTES, kind, reason)
 
 
-def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, buffers: int = 1) -> Iterator[RecordBlock]:
+def fresh(size: int) -> np.ndarray:
+    """`size` bytes of any content, uint8."""
+    return np.empty(size, np.uint8)
+
+
+def read(
+    stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, buffers: int = 1, memory: Callable[[int], np.ndarray] = fresh
+) -> Iterator[RecordBlock]:
     """Read a file block by block, checking both checksums of every record.
 
     A block holds the whole records of the next `block_bytes`, or one larger record. All blocks lie in one buffer, as fresh pages cost more
     than reading into them: when the next block is asked for, the one before loses its `data`. With several buffers the blocks lie in them
-    in turn, so that what was cut out of a block stays as it is until so many more are asked for.
+    in turn, so that what was cut out of a block stays as it is until so many more are asked for. `memory` gives a buffer of so many bytes.
 
     Which records share a block depends on the file and `block_bytes` alone. A record whose data fails its checksum is reported in
     `RecordBlock.bad` and passed over. A header that fails, or a record that ends past the file, ends the file: where the next record
@@ -88,8 +95,8 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, buffers: i
 
     A gzip file is known by its content, and read as what it holds; offsets are then those in the content.
     """
-    buffer = np.empty(block_bytes, np.uint8)
-    others = deque(np.empty(block_bytes, np.uint8) for _ in range(buffers - 1))
+    buffer, *rest = (memory(block_bytes) for _ in range(buffers))
+    others = deque(rest)
     offset = index = 0
     have, gzipped = _fill(stream, buffer, 0), None
     if is_gzip(buffer[:have]):
@@ -101,7 +108,9 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, buffers: i
         if fault is None and used < have < len(buffer):
             fault = ("gzip", gzipped.damage) if gzipped and gzipped.damage else TRUNCATED
         if fault is None and not used:  # a record larger than a block
-            buffer = np.concatenate((buffer, np.empty_like(buffer)))
+            larger = memory(2 * len(buffer))
+            larger[:have] = buffer[:have]
+            buffer = larger
             continue
         block = _verify(buffer[:used], bounds, checksums, name, index, offset)
         index += len(checksums)
@@ -116,12 +125,12 @@ def read(stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, buffers: i
             return
         del block.data  # whoever kept the block is not to find other records in it
         have -= used
-        rest = buffer[used : used + have]
+        left = buffer[used : used + have]
         others.append(buffer)
         buffer = others.popleft()
         if len(buffer) < len(others[-1] if others else buffer):  # it has grown for a larger record
-            buffer = np.empty_like(others[-1])
-        buffer[:have] = rest
+            buffer = memory(len(others[-1]))
+        buffer[:have] = left
     if gzipped and gzipped.damage:
         block = _verify(buffer[:0], [0], [], name, index, offset)
         block.bad.append(BadRecord(name, index, offset, "gzip", f"{gzipped.damage}; what stood behind this place is lost"))

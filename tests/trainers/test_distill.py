@@ -110,7 +110,7 @@ def test_batches_have_the_scores_of_their_videos(made, tmp_path):
     by_id = dict(zip(ids, scores, strict=True))
     for batch in islice(batches, 3):
         assert batch["teacher"].shape == (64, 30)
-        np.testing.assert_array_equal(batch["teacher"], [np.clip(by_id[video], 0, 1) for video in batch["id"].numpy()])
+        np.testing.assert_array_equal(batch["teacher"], [np.clip(by_id[video], 0, 1) for video in batch["id"]])
 
 
 def test_the_loss_is_the_weighted_sum(made):

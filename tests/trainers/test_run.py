@@ -95,7 +95,7 @@ def test_predictions_of_batches_of_all_shapes():
     shapes = [(3, 4), (3, 9), (2, 1), (1, 7), (3, 5)]
     batches = [
         {
-            "id": tf.constant([b"v%d" % i for i in range(size)]),
+            "id": np.array([b"v%d" % i for i in range(size)], object),
             "labels": tf.fill([size, 2], length),
             "features": {"rgb": tf.ones((size, length, 2), tf.uint8), "num_frames": tf.fill([size], length)},
         }

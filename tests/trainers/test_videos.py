@@ -57,7 +57,7 @@ def test_a_batch_holds_what_was_written(tmp_path):
     planted.write(tmp_path / "shard", made)
     batch = batch_of(str(tmp_path / "shard"))
     longest = max(len(frames) for frames in made.frames["rgb"])
-    assert batch["id"].numpy().tolist() == list(made.ids)
+    assert batch["id"].tolist() == list(made.ids)
     assert [[label for label in row if label >= 0] for row in batch["labels"].numpy().tolist()] == made.labels
     assert (batch["labels"].dtype, batch["features"]["num_frames"].dtype, batch["features"]["rgb"].dtype) == (tf.int32, tf.int32, tf.uint8)
     for name, size in SIZES.items():
@@ -139,7 +139,7 @@ def test_neither_blocks_nor_gzip_change_what_is_read(block_bytes, tmp_path, monk
     (tmp_path / "b").write_bytes(gzip.compress((tmp_path / "b").read_bytes()))
     (tmp_path / "d").touch()
     monkeypatch.setattr(videos, "_BLOCK_BYTES", block_bytes)
-    found = [batch["id"].numpy().tolist() for batch in evaluation_batches([paths[0], paths[3], *paths[1:3]], SCHEMA, 7)]
+    found = [batch["id"].tolist() for batch in evaluation_batches([paths[0], paths[3], *paths[1:3]], SCHEMA, 7)]
     assert [len(ids) for ids in found] == [7] * 12 + [6]
     assert list(chain.from_iterable(found)) == [video for shard in made for video in shard.ids]
 
@@ -181,13 +181,13 @@ def test_what_is_held_stays_as_it_was_while_memory_is_used_again(tmp_path_factor
     by_id = {
         video: frames
         for batch in [batch_of(str(path))]
-        for video, frames in zip(batch["id"].numpy(), batch["features"]["rgb"].numpy(), strict=True)
+        for video, frames in zip(batch["id"], batch["features"]["rgb"].numpy(), strict=True)
     }
     held = []
     for number, batch in enumerate(islice(training_batches([str(path)], SCHEMA, 60, batch_size, seed, buffer), 9)):
         held.append(batch if number % 3 else None)
     for batch in filter(None, held):
-        for video, frames in zip(batch["id"].numpy(), batch["features"]["rgb"].numpy(), strict=True):
+        for video, frames in zip(batch["id"], batch["features"]["rgb"].numpy(), strict=True):
             np.testing.assert_array_equal(frames, by_id[video][: len(frames)])
 
 

@@ -78,6 +78,14 @@ def normalize(v: Any, norm: str) -> Any:
     return unit(v) if norm == "intra" else v * ops.rsqrt(ops.maximum(ops.abs(v), 1e-12))
 
 
+def normalize_and_flatten(v: Any) -> Any:
+    """Descriptors [B, K, D], each of norm 1, as one float32 vector [B, K * D] of norm 1: both norms in one pass over V, of one sum."""
+    squares = ops.sum(ops.square(v), axis=-1, keepdims=True)
+    each = ops.rsqrt(ops.maximum(squares, 1e-12))
+    whole = ops.rsqrt(ops.maximum(ops.sum(squares * ops.square(each), axis=1, keepdims=True), 1e-12))
+    return ops.reshape(v * (each * whole), (-1, v.shape[1] * v.shape[2]))
+
+
 def flatten(v: Any) -> Any:
     """Descriptors [B, K, D], one after another, as one float32 vector [B, K * D] of norm 1."""
     return unit(ops.reshape(v, (-1, v.shape[1] * v.shape[2])))

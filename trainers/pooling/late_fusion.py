@@ -60,7 +60,8 @@ class LateFusion(Pooling):
     def call(self, frames: Any, mask: Any, training: bool | None = None) -> Any:
         """[B, T, D] and mask [B, T] to [B, E], the vectors of all features in their order."""
         x = normed(self.norm, frames, mask, training) if self.batch_norm else frames
-        parts = [x[:, :, end - size : end] for size, end in zip(self.feature_sizes, accumulate(self.feature_sizes), strict=True)]
+        ends = list(accumulate(self.feature_sizes[:-1]))
+        parts = ops.split(x, ends, axis=-1) if ends else [x]  # of slices, each gradient would be as wide as x
         pooled = [pool(part, mask=mask, training=training) for pool, part in zip(self.pools, parts, strict=True)]
         return ops.concatenate(pooled, axis=-1)
 

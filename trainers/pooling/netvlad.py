@@ -7,7 +7,7 @@ from keras import ops
 
 from trainers.options import flag, one_of, whole, within
 from trainers.pooling._base import Pooling
-from trainers.pooling._clusters import NORMS, Linear, cluster_sums, flatten, normal, normalize, soft_assign
+from trainers.pooling._clusters import NORMS, Linear, cluster_sums, flatten, normal, normalize, normalize_and_flatten, soft_assign
 from trainers.pooling.non_local import non_local_block
 from trainers.registry import POOLINGS
 
@@ -64,9 +64,11 @@ class NetVLAD(Pooling):
         a = soft_assign(self.assignment(frames, mask=mask, training=training), mask)
         v = cluster_sums(a, frames)
         if self.residual:
-            v = v - ops.sum(a, axis=1)[:, :, None] * self.centers
+            v = v + ops.sum(a, axis=1)[:, :, None] * -self.centers  # of a difference the gradient is negated, which is as large as V
         if self.block is not None and self.block.placement == "before_norm":
             v = self.block(v)
+        if self.norm == "intra" and (self.block is None or self.block.placement == "before_norm"):
+            return ops.cast(normalize_and_flatten(v), self.compute_dtype)
         v = normalize(v, self.norm)
         if self.block is not None and self.block.placement == "after_norm":
             v = self.block(v)

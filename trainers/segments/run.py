@@ -81,4 +81,4 @@ def predictions(network: keras.Model, batches: Iterable[Batch]) -> Iterator[tupl
         features: dict[str, Any] = batch["features"]
         places = np.stack([features["segment_video"].numpy(), features["segment_start"].numpy()], axis=1)
         if len(places):
-            yield batch["id"].numpy().tolist(), places, score(features).numpy(), batch
+            yield batch["id"].tolist(), places, score(features).numpy(), batch

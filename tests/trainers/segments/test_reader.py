@@ -36,7 +36,7 @@ def pairs_of(batch) -> list[tuple[bytes, int, int, float]]:
     """Video, start, class and rating of every rated pair of a batch."""
     places = zip(batch["features"]["segment_video"].numpy(), batch["features"]["segment_start"].numpy(), strict=True)
     rows = zip(places, batch["rated"].numpy(), batch["ratings"].numpy(), strict=True)
-    ids = batch["id"].numpy()
+    ids = batch["id"]
     return [(ids[v], int(s), int(c), float(r)) for (v, s), rated, ratings in rows for c, r in zip(rated, ratings, strict=True) if c >= 0]
 
 
@@ -51,7 +51,7 @@ def test_the_rated_pairs_are_those_of_the_records(shard):
     """Against the lists that were written: each segment once, its pairs with it, and videos without a rating left out."""
     files, data = shard(*(video(name, 12, ratings) for name, ratings in RATINGS.items()))
     (batch,) = evaluation_batches(files, data, 300)
-    assert batch["id"].numpy().tolist() == [b"many", b"odd"]
+    assert batch["id"].tolist() == [b"many", b"odd"]
     assert sorted(pairs_of(batch)) == sorted((name, *pair) for name, ratings in RATINGS.items() for pair in ratings)
     features = batch["features"]
     assert len(features["segment_start"]) == 6
@@ -76,7 +76,7 @@ def test_training_gives_each_rated_video_once_an_epoch_and_can_begin_anywhere(sh
 
     def ids(first_step: int, count: int) -> list[bytes]:
         batches = itertools.islice(training_batches(files, data, 8, training, first_step, 300), count)
-        return [name for batch in batches for name in batch["id"].numpy().tolist()]
+        return [name for batch in batches for name in batch["id"].tolist()]
 
     seen = ids(0, 4)
     assert sorted(seen[:8]) == sorted(seen[8:]) == [name for i, name in enumerate(names) if i % 5]
