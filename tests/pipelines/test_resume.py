@@ -1,5 +1,6 @@
 """augment goes on where it was killed, or where the disk was full, to the bytes of an unbroken run."""
 
+import gc
 import os
 import re
 import shutil
@@ -178,6 +179,7 @@ def small_disk(tmp_path):
         subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
 
     yield folder, grow
+    gc.collect()  # what a failed job had open hangs on its traceback
     subprocess.run(["umount", folder], check=True)
 
 
