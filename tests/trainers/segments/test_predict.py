@@ -48,7 +48,7 @@ def scored(runs, in_context):
         features = batch["features"]
         p = model(features, training=False).numpy()
         for video, start, row in zip(features["segment_video"].numpy(), features["segment_start"].numpy(), p, strict=True):
-            found[f"{batch['id'].numpy()[video].decode()}:{start}"] = row
+            found[f"{batch['id'][video].decode()}:{start}"] = row
     return found
 
 
