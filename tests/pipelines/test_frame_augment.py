@@ -164,7 +164,7 @@ def test_segments_are_those_of_the_base(made, command, tmp_path):
 def test_gated_netvlad_trains_on_the_result(made, augmented, command, tmp_path):
     """Its loss on the real videos falls below that of a model that has not learned."""
     data = ["--train", augmented / "*.tfrecord", "--eval", made / "*.tfrecord", "--out"]
-    tiny = ["pooling.pooling.clusters=4", "pooling.audio.clusters=2", "encoders.0.size=32", "frames.count=5", "training.learning_rate=0.001"]
+    tiny = ["pooling.pooling.clusters=4", "pooling.audio.clusters=2", "encoders.0.size=32", "frames.count=5", "training.learning_rate=.001"]
     options = [text for value in tiny for text in ("--set", value)]
     gap = {}
     for steps in (1, 40):
