@@ -1,20 +1,18 @@
 """What comes of an augmentation beside its shards, gathered from all steps into one Outcome."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import apache_beam as beam
 import numpy as np
 
 from beam_jobs.route import BOOKS, FORECAST, NEAR
-from beam_jobs.transforms import BAD, READING
+from beam_jobs.transforms import BAD, READING, Merge
 from yt8m_data.errors import BadRecord
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import Statistics
 
-WRITTEN, PROGRESS, HELD_OUT_BAD = "written", "progress", "held out: bad"
+PART, WRITTEN, PROGRESS, HELD_OUT_BAD = "part", "written", "progress", "held out: bad"  # an Outcome is a PART of another
 
 STEPS = ("files", "pools", "parts of the output")  # of a local run
 FILES = "files"  # an entry of the books, as is HELD_OUT_BAD
@@ -52,7 +50,9 @@ class Outcome:
 
     def take(self, kind: str, value: Any) -> None:
         """Add what a step gave under one of the names above."""
-        if kind == WRITTEN:
+        if kind == PART:
+            self.merge(value)
+        elif kind == WRITTEN:
             self.entries += value[0]
             self.statistics.merge(value[1])
         elif kind == BOOKS:
@@ -76,6 +76,10 @@ class Outcome:
         self.near += other.near
         self.progress += other.progress
 
+    def compact(self) -> None:
+        """Make it small to send."""
+        self.statistics.compact()
+
     def put_in_order(self) -> None:
         """Make it the same however it was gathered."""
         self.entries.sort(key=lambda entry: entry["name"])
@@ -83,7 +87,7 @@ class Outcome:
         self.near.sort()
 
 
-class Gather(beam.CombineFn):
+class Gather(Merge):
     """(kind, value) pairs, as `Outcome.take` has them -> one Outcome; a worker gathers its own."""
 
     def __init__(self, schema: Schema) -> None:
@@ -96,18 +100,6 @@ class Gather(beam.CombineFn):
     def add_input(self, accumulator: Outcome, pair: tuple[str, Any]) -> Outcome:
         """Take one more."""
         accumulator.take(*pair)
-        return accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[Outcome]) -> Outcome:
-        """Merge into the first."""
-        first, *others = accumulators
-        for other in others:
-            first.merge(other)
-        return first
-
-    def compact(self, accumulator: Outcome) -> Outcome:
-        """Make it small to send."""
-        accumulator.statistics.compact()
         return accumulator
 
     def extract_output(self, accumulator: Outcome) -> Outcome:

@@ -17,7 +17,7 @@ from beam_jobs.group import PAIR, GroupBatches, ReadSpilled
 from beam_jobs.holdout import HoldOut, route_held_out
 from beam_jobs.inputs import Input
 from beam_jobs.once import MAIN, Chain, Once, Unit
-from beam_jobs.outcome import HELD_OUT_BAD, PROGRESS, STEPS, WRITTEN, Gather, Outcome, Progress
+from beam_jobs.outcome import HELD_OUT_BAD, PART, PROGRESS, STEPS, WRITTEN, Gather, Outcome, Progress
 from beam_jobs.progress import Counter
 from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
 from beam_jobs.transforms import BAD, READING, Layout, ReadShard, WriteShards
@@ -78,7 +78,11 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> A
     named = tasks | "Name shards" >> beam.MapTuple(lambda task, parts: (f"shards-{task:06d}", (task, parts)))
     written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, layout)))
     given += [units | f"Done: {step}" >> beam.FlatMap(_given, step) for step, units in zip(STEPS, (read, made, written), strict=True)]
-    return given | "Done" >> beam.Flatten()
+    # Each step by itself first, on the workers: what is flattened goes through the runner, which holds all of it in memory.
+    parts = [
+        each | f"Gather {number}" >> beam.CombineGlobally(Gather(job.source.schema)).without_defaults() for number, each in enumerate(given)
+    ]
+    return [part | f"Part {number}" >> beam.Map(_named, PART) for number, part in enumerate(parts)] | "Done" >> beam.Flatten()
 
 
 def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> Any:

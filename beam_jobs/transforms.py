@@ -297,11 +297,31 @@ class WriteShards(beam.DoFn):
         yield entries, statistics
 
 
-class MergeStatistics(beam.CombineFn):
-    """Statistics of parts -> one Statistics of all; `chosen` are its accumulators, by default all that apply.
+class Merge(beam.CombineFn):
+    """Combines by the methods `merge` and `compact` of its accumulators.
 
     A worker merges its own, so no more than a few are held at a time.
     """
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        """Merge into the first."""
+        first, *others = accumulators
+        for other in others:
+            first.merge(other)
+        return first
+
+    def compact(self, accumulator: Any) -> Any:
+        """Make it small to send."""
+        accumulator.compact()
+        return accumulator
+
+    def extract_output(self, accumulator: Any) -> Any:
+        """Return it as it is."""
+        return accumulator
+
+
+class MergeStatistics(Merge):
+    """Statistics of parts -> one Statistics of all; `chosen` are its accumulators, by default all that apply."""
 
     def __init__(self, schema: Schema, chosen: Sequence[Accumulator] | None = None) -> None:
         self.schema, self.chosen = schema, chosen
@@ -313,20 +333,4 @@ class MergeStatistics(beam.CombineFn):
     def add_input(self, accumulator: Statistics, part: Statistics) -> Statistics:
         """Add a part."""
         accumulator.merge(part)
-        return accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[Statistics]) -> Statistics:
-        """Merge into the first."""
-        first, *others = accumulators
-        for other in others:
-            first.merge(other)
-        return first
-
-    def compact(self, accumulator: Statistics) -> Statistics:
-        """Make it small to send."""
-        accumulator.compact()
-        return accumulator
-
-    def extract_output(self, accumulator: Statistics) -> Statistics:
-        """Return it as it is."""
         return accumulator

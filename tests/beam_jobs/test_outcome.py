@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.outcome import HELD_OUT_BAD, PROGRESS, WRITTEN, Gather, Outcome, Progress
+from beam_jobs.outcome import HELD_OUT_BAD, PART, PROGRESS, WRITTEN, Gather, Outcome, Progress
 from beam_jobs.route import BOOKS, FORECAST, NEAR
 from beam_jobs.transforms import BAD, READING
 from yt8m_data.errors import BadRecord
@@ -55,7 +55,10 @@ def test_however_it_is_gathered_the_outcome_is_the_same(order, cuts):
         for number in order[start:stop]:
             part = gather.add_input(part, given_[number])
         parts.append(gather.compact(part))
-    found = gather.extract_output(gather.merge_accumulators(parts))
+    outer = gather.create_accumulator()
+    for part in parts[1:]:
+        outer = gather.add_input(outer, (PART, gather.extract_output(part)))
+    found = gather.extract_output(gather.merge_accumulators([parts[0], outer]))
     assert [entry["name"] for entry in found.entries] == ["part-0", "part-1"]
     assert found.statistics.to_dict()["label_counts"] == [1, 0, 2]
     assert found.books == {"read": 5, ("label", 2): 2, "kept": 1, "files": 2, HELD_OUT_BAD: 1}
