@@ -8,12 +8,15 @@ at least, if it does not know that both sides are the same. All rates count the 
 half of them in pools of up to 4,096, where NumPy takes `ssyrk`. FAISS's IndexFlatL2 and scikit-learn search each pool with all threads. The
 contenders take turns on each pool size. Rates are by the processor time of all threads, so that what else the machine does does not count;
 the last column is the same ratio by wall time, which tells how well the threads are used if the machine is otherwise idle.
+
+With `--gpu`, our search with a GPU stands beside the same on the threads, by pool size, and beside FAISS's `knn_gpu` alone.
 """
 
 import argparse
 import csv
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from yt8m_data import sampling
+from yt8m_data import gpu, neighbors, sampling
 from yt8m_data.neighbors import Pool, search
 from yt8m_data.sampling.policies import FULL_RECORDS
 from yt8m_data.synthetic import label_shares
@@ -30,6 +33,7 @@ from yt8m_data.synthetic import label_shares
 SHARED = Path(os.environ.get("YT8M_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SIZE = 1024
 BUCKETS = (0, 200, 500, 1000, 2000, 4096, 10_000)  # pool sizes, (low, high]
+GPU_SIZES, GPU_K = (200, 500, 1000, 2000, 4096, 10_000, 30_000), 5
 
 
 def main() -> None:
@@ -39,7 +43,11 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=100, help="about how long to measure")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--gpu", action="store_true", help="compare with a GPU instead")
     options = parser.parse_args()
+    if options.gpu:
+        beside_gpu(options.threads)
+        return
     counts, origin = read_counts(options.vocabulary)
     plan = sampling.plan(counts, FULL_RECORDS, sampling.Settings())
     labels = np.flatnonzero(plan.regime == sampling.OVER)
@@ -65,6 +73,42 @@ def main() -> None:
     whole = np.sum(times, axis=0)
     report("all", len(labels), 1.0, sum(weights), whole)
     print(f"\nall pools of the full set, {sum(weights) / 1e12:.0f} TFLOP, on one core: bare {whole[0, 0]:.0f} s, ours {whole[1, 0]:.0f} s")
+
+
+def beside_gpu(threads: int) -> None:
+    """Print milliseconds of wall time of a pool whose members all ask, best of three rounds of several pools, after one untimed."""
+    if not gpu.ready(GPU_K + 2):
+        raise SystemExit("there is no GPU, or no FAISS for it: pip install 'yt8m-data[gpu]'")
+    print(f"{threads} threads, K = {GPU_K}, vectors of {SIZE}; milliseconds a pool, best of 3\n")
+    print(f"{'pool size':>10}{'pools':>7}{'threads':>10}{'with GPU':>10}{'ratio':>7}{'knn_gpu':>10}{'TFLOP/s of it':>15}")
+    random = np.random.default_rng(0)
+    for size in GPU_SIZES:
+        number = max(1, 10_000 // size)
+        cpu, ours, knn = contest(made(random, size), [Pool(np.arange(size), np.arange(size), GPU_K)] * number, threads) * 1e3 / number
+        row = f"{size:>10,}{number:>7}{cpu:>10.2f}{ours:>10.2f}{cpu / ours:>7.2f}{knn:>10.2f}"
+        print(f"{row}{2 * size**2 * SIZE / knn / 1e9:>15.1f}", flush=True)
+
+
+def contest(vectors: np.ndarray, pools: list[Pool], threads: int) -> np.ndarray:
+    """Seconds of all pools on threads, with a GPU, and by `knn_gpu` alone; the first two must find the same."""
+
+    def ours(smallest: int) -> list[neighbors.Found]:
+        neighbors.GPU_POOL = smallest
+        return search(vectors, np.arange(len(vectors)), pools, threads)
+
+    def alone() -> None:
+        for pool in pools:
+            gpu.candidates(vectors, vectors, pool.k + 2)
+
+    for one, other in zip(ours(sys.maxsize), ours(1), strict=True):
+        assert [a.tobytes() for a in one] == [a.tobytes() for a in other]
+    return np.min([[seconds(run) for run in (lambda: ours(sys.maxsize), lambda: ours(1), alone)] for _ in range(3)], axis=0)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def read_counts(path: str) -> tuple[np.ndarray, str]:

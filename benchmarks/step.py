@@ -2,7 +2,7 @@
 
 The products are those of the step's graph, forward and backward, each run alone at the same shapes and transposed alike. The rate of the
 step is their floating-point operations over its whole time, with softmax, loss, penalties, clipping and Adam. Batches are random, and lie
-in memory.
+in memory. Where TensorFlow sees a GPU, all of it runs there.
 
     python benchmarks/step.py [--recipe moe16 ...] [--precision float32] [--jit] [--set KEY=VALUE]
 """
@@ -27,6 +27,7 @@ from trainers.recipe import DataSchema, Recipe, load
 from trainers.run import TrainSet
 
 LABELS = 3  # of a video
+CALLS = 10 if tf.config.list_physical_devices("GPU") else 1  # between two waits, which take as long as a product on a GPU
 PRODUCTS = {"MatMul": ("transpose_a", "transpose_b"), "BatchMatMulV2": ("adj_x", "adj_y")}
 
 
@@ -53,7 +54,7 @@ def measure(recipe: Recipe, rounds: int) -> None:
     step, batch = train_step(assembly, optimizer, data.num_classes, recipe.training.jit), random_batch(recipe, data)
     products, whole = products_of(step, batch), median_seconds(partial(step, batch), rounds)
     del assembly, optimizer, step  # gated NetVLAD has 5 GB of weights and moments
-    bare = sum(count * median_seconds(bare_product(product), rounds) for product, count in products.items())
+    bare = median_seconds(bare_products(products), rounds)
     work = sum(count * operations(product) for product, count in products.items()) / 1e9
     size = recipe.training.batch_size
     print(
@@ -85,11 +86,20 @@ def products_of(step: Callable, batch: Batch) -> dict[tuple, int]:
     return found
 
 
-def bare_product(product: tuple) -> Callable[[], tf.Tensor]:
-    left, right, transpose_left, transpose_right, dtype = product
-    a, b = (tf.cast(tf.random.stateless_normal(shape, [1, 2]), dtype) for shape in (left, right))
-    multiply = tf.function(lambda a, b: tf.matmul(a, b, transpose_left, transpose_right))
-    return lambda: multiply(a, b)
+def bare_products(products: dict[tuple, int]) -> Callable[[], tf.Tensor]:
+    """All products in one call, one after the other: a call for each would take longer than a small product on a GPU."""
+    pairs = {p: [tf.cast(tf.random.stateless_normal(shape, [1, 2]), p[-1]) for shape in p[:2]] for p in products}
+
+    @tf.function
+    def run() -> tf.Tensor:
+        used: list[tf.Tensor] = []  # an element of each, as what nobody uses is not computed
+        for product, count in products.items():
+            for _ in range(count):
+                with tf.control_dependencies(used[-1:]):
+                    used.append(tf.cast(tf.reshape(tf.matmul(*pairs[product], *product[2:4]), [-1])[0], tf.float32))
+        return tf.add_n(used)
+
+    return run
 
 
 def operations(product: tuple) -> int:
@@ -104,8 +114,10 @@ def median_seconds(call: Callable[[], tf.Tensor], rounds: int) -> float:
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
-        tf.reshape(call(), [-1])[0].numpy()  # waits for the result
-        times.append(time.perf_counter() - start)
+        for _ in range(CALLS):
+            result = call()
+        tf.reshape(result, [-1])[0].numpy()  # waits for all
+        times.append((time.perf_counter() - start) / CALLS)
     return statistics.median(times)
 
 

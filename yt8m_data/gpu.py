@@ -18,22 +18,24 @@ _log = logging.getLogger(__name__)
 _broken: list[str] = []  # why the GPU was given up
 
 
-def candidates(vectors: np.ndarray, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray] | None:
+def ready(width: int) -> bool:
+    """Tell whether there is a GPU that finds `width` neighbours, and has not failed in this process."""
+    return _resources() is not None and not _broken and width <= MOST
+
+
+def candidates(vectors: np.ndarray, sought: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Find the `width` likely neighbours of rows among all: rows int64 [Q, width], nearest first, and squared distances float32.
 
-    Returns None where there is no GPU, or it failed once in this process, of which one line is logged.
+    Returns None where the GPU failed, of which one line is logged; it is not asked again in this process.
 
     Args:
       vectors: float32 [N, D], C-contiguous.
-      queries: int64 [Q], rows of `vectors`.
-      width: at most N.
+      sought: float32 [Q, D], likewise.
+      width: at most N, and one for which it is `ready`.
     """
-    resources = _resources()
-    if resources is None or _broken or width > MOST:
-        return None
     try:
         distances, rows = faiss.knn_gpu(
-            resources, vectors[queries], vectors, width, metric=faiss.METRIC_L2, vectorsMemoryLimit=MEMORY, queriesMemoryLimit=MEMORY
+            _resources(), sought, vectors, width, metric=faiss.METRIC_L2, vectorsMemoryLimit=MEMORY, queriesMemoryLimit=MEMORY
         )
     except RuntimeError as error:  # what FAISS makes of CUDA's errors: no memory, no driver, a device that is gone
         _broken.append(str(error))

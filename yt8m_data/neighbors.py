@@ -8,6 +8,7 @@ Products run on one thread each and side by side: OpenBLAS's own threads are slo
 """
 
 import functools
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,11 +23,11 @@ from yt8m_data import gpu
 TILE_SCORES = 1 << 24  # scores that a thread holds: all pairs of a pool of 4,096
 TILE_QUERIES = 128  # at least; with fewer the product is bound by memory
 GPU_POOL = 4096  # from this size on a pool is worth its way to a GPU
-_SPARE = 1  # candidates beyond k
+_SPARE, _GPU_SPARE = 1, 16  # candidates beyond k
 _STRIPS, _STRIPS_FROM = 16, 1024  # a longer row is cut into strips to select from
-_EXACT_ROWS = 80  # candidates whose float64 differences are taken at a time: few, to stay in a cache
+_EXACT_ROWS = 512  # candidates whose float64 differences are taken at a time: with fewer, threads wait for the interpreter
 _UNIT = 2.0**-24  # unit roundoff of float32
-_TINY = float(np.finfo(np.float32).tiny)
+_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max) / 8
 
 
 class Pool(NamedTuple):
@@ -76,22 +77,30 @@ def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads
         prepared = prepare(number)
         prepared.tile(slice(0, len(pools[number].queries)))
 
-    large = {number for number, pool in enumerate(pools) if len(list(_tiles(pool))) > 1 or len(pool.members) >= GPU_POOL}
+    threads = threads or os.cpu_count() or 1
+    large = {n for n, pool in enumerate(pools) if len(pool.queries) and (len(list(_tiles(pool))) > 1 or len(pool.members) >= GPU_POOL)}
     small = sorted(set(range(len(pools))) - large, key=lambda number: -len(pools[number].members))
-    with _threadpools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as executor:
+    with _threadpools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as executor:
         done = executor.map(whole, small)  # begins at once
         for number in sorted(large):
             prepared = prepare(number)
-            if not prepared.on_gpu():
-                list(executor.map(prepared.tile, _tiles(pools[number])))
+            candidates = prepared.from_gpu()
+            if candidates is None:
+                list(executor.map(prepared.tile, _tiles(pools[number], threads)))
+            else:
+                list(executor.map(functools.partial(prepared.confirm, *candidates), _cut(len(pools[number].queries), TILE_QUERIES)))
         list(done)
     return found
 
 
-def _tiles(pool: Pool) -> Iterator[slice]:
-    """Cut the queries so that the scores of a tile fit its budget."""
-    step = max(TILE_QUERIES, TILE_SCORES // max(len(pool.members), 1))
-    return (slice(at, at + step) for at in range(0, len(pool.queries), step))
+def _tiles(pool: Pool, parts: int = 1) -> Iterator[slice]:
+    """Cut the queries so that the scores of a tile fit its budget, in so many parts at least where that leaves no small ones."""
+    step = min(TILE_SCORES // max(len(pool.members), 1), -(-len(pool.queries) // parts))
+    return _cut(len(pool.queries), max(TILE_QUERIES, step))
+
+
+def _cut(count: int, step: int) -> Iterator[slice]:
+    return (slice(at, at + step) for at in range(0, count, step))
 
 
 @functools.cache
@@ -102,12 +111,13 @@ def _threadpools() -> ThreadpoolController:
 _thread = threading.local()
 
 
-def _room(size: int) -> np.ndarray:
-    """Return float32 [size] of this thread's, for one tile after the other: fresh memory would cost as much as a pass over it."""
-    if not hasattr(_thread, "room") or len(_thread.room) < size:
-        _thread.room = np.empty(size, np.float32)
-    room: np.ndarray = _thread.room[:size]
-    return room
+def _room(use: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+    """Return an array of this thread's, for one tile after the other: fresh memory would cost as much as a pass over it."""
+    size, room = math.prod(shape), getattr(_thread, use, np.empty(0))
+    if len(room) < size:
+        room = np.empty(size, dtype)
+        setattr(_thread, use, room)
+    return room[:size].reshape(shape)
 
 
 def _take(vectors: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -128,9 +138,9 @@ class _Prepared(NamedTuple):
         """Search for some of the queries."""
         queries, k = self.pool.queries[part], self.pool.k
         width, todo = k + _SPARE, np.arange(len(queries))
-        scores = self._scores(queries) if width < len(self.vectors) else np.empty((len(queries), 0))  # of all of a pool none is needed
+        scores = self._scores(queries) if self._selects(width) else np.empty((len(queries), 0))
         while todo.size:
-            if width < len(self.vectors):
+            if self._selects(width):
                 near, best = smallest(scores[todo], width)
                 bound = 2 * best.astype(np.float64) + (1 - self._error()) * self.norms[queries[todo]]
             else:
@@ -138,23 +148,43 @@ class _Prepared(NamedTuple):
             todo = todo[~self._settle(part, todo, near, bound)]
             width *= 4
 
-    def on_gpu(self) -> bool:
-        """Search for all queries with candidates of a GPU, if there is one that can."""
-        queries, width = self.pool.queries, self.pool.k + 1 + _SPARE  # the query itself is among them
-        candidates = gpu.candidates(self.vectors, queries, width) if width < len(self.vectors) else None
-        if candidates is None:
-            return False
-        near, distances = candidates
-        bound = distances[:, -1] - (self._error() + 8 * _UNIT) * (self.norms[queries] + self.norms.max())
-        missed = np.flatnonzero(~self._settle(slice(None), np.arange(len(queries)), near, bound))
-        if missed.size:
-            part = Found(*(array[missed] for array in self.found))
-            rest = self._replace(pool=self.pool._replace(queries=queries[missed]), found=part)
-            for tile in _tiles(rest.pool):
-                rest.tile(tile)
-            for array, filled in zip(self.found, part, strict=True):
-                array[missed] = filled
-        return True
+    def _selects(self, width: int) -> bool:
+        """Tell whether some of the pool are to be chosen, and products in float32 can tell which."""
+        return width < len(self.vectors) and self.norms.max() < _HUGE
+
+    def from_gpu(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Take candidates for all queries from a GPU, if there is one that can; the query itself is among them."""
+        width = min(self.pool.k + 1 + _GPU_SPARE, len(self.vectors) - 1)
+        if not (width > self.pool.k + _SPARE and self._selects(width) and gpu.ready(width)):
+            return None
+        return gpu.candidates(self.vectors, _take(self.vectors, self.pool.queries), width)
+
+    def confirm(self, near: np.ndarray, distances: np.ndarray, part: slice) -> None:
+        """Order a GPU's candidates for some of the queries, and search for those of which they may lack one."""
+        queries, near, distances = self.pool.queries[part], near[part], distances[part]
+        todo = np.arange(len(queries))
+        for width in (self.pool.k + 1 + _SPARE, near.shape[1]):
+            bound = self._beyond(queries[todo], distances[todo, width - 1])
+            bound[(near[todo, :width] < 0).any(axis=1)] = -np.inf  # FAISS gives none for what is no number
+            todo = todo[~self._settle(part, todo, near[todo, :width], bound)]
+        if todo.size:
+            rest = Found(*(array[part][todo] for array in self.found))
+            self._replace(pool=self.pool._replace(queries=queries[todo]), found=rest).tile(slice(None))
+            for array, filled in zip(self.found, rest, strict=True):
+                array[part][todo] = filled
+
+    def _beyond(self, queries: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """Bound the squared distance of all vectors behind candidates from below: float64 [q].
+
+        FAISS takes |x|^2 - 2xy + |y|^2 in float32, norms and product off by as much, and by this order one behind is as far as the last,
+        but for rounding in proportion to |x|^2 + |y|^2. If it is nearer all the same, |y| is at most |x| and the distance of the last.
+
+        Args:
+          distances: float32 [q], squared, of the last candidates.
+        """
+        last = np.maximum(distances.astype(np.float64), 0)
+        squares = self.norms[queries] + (np.sqrt(self.norms[queries]) + np.sqrt(last)) ** 2
+        return last - 2 * self._error() * squares - 4 * _TINY * self.vectors.shape[1]
 
     def _scores(self, queries: np.ndarray) -> np.ndarray:
         """Bound half the squared distance of each pair from below, less half the query's squared norm: float32 [q, n, padded].
@@ -164,13 +194,12 @@ class _Prepared(NamedTuple):
         count = len(self.vectors)
         padded = -(-count // _STRIPS) * _STRIPS
         half = ((1 - self._error()) * self.norms / 2 - _TINY * self.vectors.shape[1]).astype(np.float32)
-        scores = _room(len(queries) * padded).reshape(len(queries), padded)
+        scores = _room("scores", (len(queries), padded))
         scores[:, count:] = np.inf
         every = len(queries) == count and (queries == np.arange(count)).all()
         product = scores[:, :count]
-        with np.errstate(over="ignore", invalid="ignore"):
-            np.matmul(self.vectors if every else self.vectors[queries], self.vectors.T, out=product)  # of itself it takes half the time
-            np.subtract(half, product, out=product)
+        np.matmul(self.vectors if every else self.vectors[queries], self.vectors.T, out=product)  # of itself it takes half the time
+        np.subtract(half, product, out=product)
         scores[np.arange(len(queries)), queries] = np.inf
         return scores
 
@@ -205,14 +234,16 @@ class _Prepared(NamedTuple):
 
     def _squared(self, query: np.ndarray, near: np.ndarray) -> np.ndarray:
         """Take the squared distances of candidates, float64 [t, w]: differences and sums in float64."""
-        squared = np.empty(near.shape)
+        squared, size = np.empty(near.shape), self.vectors.shape[1]
         step = max(1, _EXACT_ROWS // near.shape[1])
-        room = np.empty((step, near.shape[1], self.vectors.shape[1]))
         for at in range(0, len(near), step):
             part = near[at : at + step]
-            difference = room[: len(part)]
-            difference[...] = self.vectors[part]
-            difference -= self.vectors[query[at : at + step], None]
+            taken, own = _room("taken", (*part.shape, size)), _room("own", (len(part), 1, size))
+            np.take(self.vectors, part, axis=0, out=taken, mode="clip")  # which lets other threads work, as indexing does not
+            np.take(self.vectors, query[at : at + step, None], axis=0, out=own, mode="clip")
+            difference = _room("difference", (*part.shape, size), np.float64)
+            np.copyto(difference, taken)
+            difference -= own
             np.vecdot(difference, difference, out=squared[at : at + step])
         return squared
 

@@ -17,6 +17,8 @@ import tensorflow as tf
 from yt8m_data import deltas
 from yt8m_data.schema import Feature, Schema
 
+tf.config.experimental.enable_tensor_float_32_execution(False)  # on a GPU its products have three digits
+
 SIZES = {"mean_rgb": 12, "mean_audio": 4}
 NUM_CLASSES = 30
 

@@ -16,8 +16,8 @@ class Faiss:
 
     METRIC_L2 = METRIC_L2
 
-    def __init__(self, fails_at: int | None = None, gpus: int = 1):
-        self.gpus, self.fails_at, self.resources, self.calls = gpus, fails_at, 0, []
+    def __init__(self, fails_at: int | None = None, gpus: int = 1, lacks: bool = False):
+        self.gpus, self.fails_at, self.lacks, self.resources, self.calls = gpus, fails_at, lacks, 0, []
 
     def get_num_gpus(self):
         return self.gpus
@@ -49,7 +49,10 @@ class Faiss:
             raise RuntimeError("Faiss: 'err == cudaSuccess' failed:\nout of memory")
         squared = (xb**2).sum(axis=1) - 2 * (xq @ xb.T) + (xq**2).sum(axis=1, keepdims=True)
         rows = np.argsort(squared, axis=1)[:, :k]
-        return np.take_along_axis(squared, rows, axis=1), rows
+        squared = np.take_along_axis(squared, rows, axis=1)
+        if self.lacks:
+            rows[::3, -1], squared[::3, -1] = -1, np.finfo(np.float32).max
+        return squared, rows
 
 
 @pytest.fixture
@@ -85,8 +88,15 @@ def test_the_gpu_finds_what_the_cpu_finds(faiss, kind):
     assert not double.calls
     double = faiss()
     found = search(300, kind=kind)
-    assert double.calls == [(150, 300, 8)]
+    assert double.calls == [(150, 300, 23)]
     assert [a.tobytes() for a in found] == [a.tobytes() for a in expected]
+
+
+def test_queries_for_which_a_gpu_finds_too_few(faiss):
+    faiss(gpus=0)
+    expected = search(300, kind="ties")
+    faiss(lacks=True)
+    assert [a.tobytes() for a in search(300, kind="ties")] == [a.tobytes() for a in expected]
 
 
 def test_small_pools_stay_on_the_cpu_and_resources_are_made_once(faiss):
@@ -114,7 +124,7 @@ def test_a_gpu_that_fails_is_given_up_with_one_line(faiss, caplog):
 
 def test_more_neighbors_than_a_gpu_selects(faiss, monkeypatch):
     double = faiss()
-    monkeypatch.setattr(gpu, "MOST", 7)
+    monkeypatch.setattr(gpu, "MOST", 22)
     search(300)
     assert not double.calls
     search(300, k=5)
@@ -124,7 +134,7 @@ def test_more_neighbors_than_a_gpu_selects(faiss, monkeypatch):
 def test_without_faiss_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(gpu, "faiss", None)
     gpu._resources.cache_clear()
-    assert gpu.candidates(np.zeros((3, 2), np.float32), np.arange(3), 2) is None
+    assert not gpu.ready(1)
     gpu._resources.cache_clear()
 
 
@@ -134,3 +144,21 @@ def test_the_documented_signature_is_ours():
 
     module = pytest.importorskip("faiss", reason="FAISS is not installed")
     assert list(inspect.signature(module.knn_gpu).parameters) == list(inspect.signature(Faiss().knn_gpu).parameters)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("centre", [0.0, 30.0])
+def test_what_lies_behind_candidates_is_as_far_as_is_said(centre, spread):
+    """Against distances in float64: of every query, behind every number of candidates in the order that a GPU gives."""
+    random = np.random.default_rng(5)
+    vectors = (centre + random.standard_normal((200, 64)) * np.exp(spread * random.standard_normal((200, 1)))).astype(np.float32)
+    queries, wide = np.arange(0, 200, 7), vectors.astype(np.float64)
+    prepared = neighbors._Prepared(vectors, (wide**2).sum(axis=1), np.arange(200), neighbors.Pool(np.arange(200), queries, 3), None)
+    distances, rows = Faiss().knn_gpu(
+        "resources", vectors[queries], vectors, 200, vectorsMemoryLimit=gpu.MEMORY, queriesMemoryLimit=gpu.MEMORY
+    )
+    true = ((wide[rows] - wide[queries][:, None]) ** 2).sum(axis=2)
+    for width in range(1, 200):
+        bound = prepared._beyond(queries, distances[:, width - 1])
+        assert (true[:, width:].min(axis=1) >= bound).all()
+        assert spread or np.median(distances[:, width - 1] - bound) <= 1e-3 * np.median((wide**2).sum(axis=1))

@@ -1,4 +1,6 @@
-"""Nearest neighbours: equal to brute force in float64, ties by id, whatever the threads and the order of the vectors."""
+"""Nearest neighbours: equal to brute force in float64, ties by id, whatever the threads and the order of the vectors, and on a GPU too."""
+
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -6,9 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import codec, neighbors, tfrecord
+from yt8m_data import codec, gpu, neighbors, tfrecord
 from yt8m_data.neighbors import Pool, nearest, search, smallest
 from yt8m_data.schema import sniff
+
+
+@pytest.fixture(autouse=True, params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request, monkeypatch):
+    """Search for all pools there."""
+    monkeypatch.setattr(gpu, "_broken", [])
+    if request.param == "gpu" and not gpu.ready(1):
+        pytest.skip("there is no GPU, or no FAISS for it")
+    monkeypatch.setattr(neighbors, "GPU_POOL", 1 if request.param == "gpu" else sys.maxsize)
+    yield
+    assert not gpu._broken
 
 
 def brute_force(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,9 +85,9 @@ def test_neighbors_far_closer_than_float32_products_tell(count, distance):
     check((centre + steps).astype(np.float32), names(count), np.arange(0, count, 1 + count // 8), 8)
 
 
-@pytest.mark.parametrize("scale", [1e-22, 1e-12, 1e12, 1e18])
+@pytest.mark.parametrize("scale", [1e-22, 1e-12, 1e12, 1e18, 1e22])
 def test_products_that_underflow_or_overflow(scale):
-    """Squared norms from 1e-42 to beyond float32's largest number."""
+    """Squared norms from 1e-43 to beyond float32's largest number."""
     random = np.random.default_rng(0)
     check((random.standard_normal((1500, 8)) * scale).astype(np.float32), names(1500), np.arange(0, 1500, 150), 5)
 
