@@ -158,7 +158,7 @@ def in_order(
 ) -> Iterator[Batch]:
     """The batches of `evaluation_batches`, of those videos that `keep` keeps of what is read."""
     drawn, pool = videos.drawer(data, frames, seed), Pool()
-    found = map(keep, videos.read(files, data, frames, rated))
+    found = order.ahead(map(keep, videos.read(files, data, frames, rated)), 1)
     versions = ([drawn(kept, number) for number in range(repeat)] for kept in found)
     number = max(1, _SHELF_BYTES // (size * sum(map(math.prod, videos.row_shapes(data, frames).values()))))
     shelves = order.filled(versions, lambda: Shelf(data, frames, size, number, pool), itertools.repeat(np.arange(size * number)))

@@ -82,6 +82,21 @@ def test_masked_crc_against_bitwise_arithmetic(data):
     assert tfrecord.masked_crc(data) == ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
 
 
+@given(st.binary(max_size=300), st.integers(0, 9))
+def test_without_the_lock_the_checksum_is_the_same(data, start):
+    array = np.frombuffer(data, np.uint8)[start:]
+    assert tfrecord._unlocked()(array) == crc32c(data[start:])
+
+
+@pytest.mark.parametrize("size", [(64 << 10) - 1, 64 << 10, 300_000])
+def test_the_checksum_of_a_large_record_is_looked_at(size):
+    data = bytearray(framed([bytes(size), b"small", bytes(size)]))
+    data[5 + size] ^= 1
+    records, bad = read(bytes(data))
+    assert records == {1: b"small", 2: bytes(size)}
+    assert [where(each) for each in bad] == [("shard", 0, 0, "crc")]
+
+
 # --- TensorFlow, both ways ------------------------------------------------------------------------------------------------
 
 
