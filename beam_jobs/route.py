@@ -82,11 +82,11 @@ class Work(NamedTuple):
             return batch
         return recipes.of_originals(batch.drop_columns([store.PLACE]), batch.column(store.PLACE).to_numpy())
 
-    def maker(self) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    def maker(self) -> Callable[[pa.RecordBatch], recipes.Made]:
         """Open the store, and return what makes of recipes the videos to write."""
         assert self.store is not None
         rows, bank = store.Store(self.store, self.schema), self.deltas()
-        return lambda batch: recipes.make(batch, rows, self.schema, self.plan.settings, bank)
+        return lambda batch: recipes.Made(batch, rows, self.schema, self.plan.settings, bank)
 
     def deltas(self) -> deltas.Deltas | None:
         """Open the deltas."""
