@@ -62,7 +62,7 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> A
     """Build the local form; what each unit gave, in pairs for `Gather`."""
     pooled, output = work.runs("pools"), work.runs("output")
     features = [] if job.work.store is None else [job.work.store]
-    route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features)
+    route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features, alike=True)
     read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
     spilled, given = [read], []
     if job.holdout is not None:
