@@ -68,8 +68,9 @@ def run(
     folder = storage.to_path(output.folder)
     bank = collect_bank(source, plan, engine, folder, str(work.spill))
     store = work.runs("features") if engine.runner == "local" else None
-    turns = room.turns(source, engine, output.memory, str(work.spill))
-    shared = route.Work(plan, packed, layout, source.schema, store, bank if synthesis.DELTA in settings.methods else None)
+    mapped = room.mapped(source, plan, packed, engine, output)
+    turns = room.turns(source, engine, output.memory - mapped, str(work.spill))
+    shared = route.Work(plan, packed, layout, source.schema, store, bank if synthesis.DELTA in settings.methods else None, mapped > 0)
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
     came = rebalance.run(job, engine, work)
     entries, books, bad, forecast = came.entries, came.books, came.bad, came.forecast[:-1]

@@ -43,6 +43,7 @@ class Once(beam.DoFn):
       spills: folders of runs, by output: of these outputs pairs (partition, batch) are spilled there.
       whole: whether all that the unit wrote elsewhere is as it left it, told by its outputs.
       appended: files that all units append to, and that must have reached the disk before one is noted.
+      alike: whether all units take memory in like pieces, so that the next one finds what one leaves.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class Once(beam.DoFn):
         spills: Mapping[str, str],
         whole: Callable[[Mapping[str, list[Any]]], bool] = lambda _: True,
         appended: Sequence[str] = (),
+        alike: bool = False,
     ) -> None:
-        self.do, self.done, self.spills, self.whole, self.appended = do, work.done, spills, whole, appended
+        self.do, self.done, self.spills, self.whole, self.appended, self.alike = do, work.done, spills, whole, appended, alike
 
     def setup(self) -> None:
         """Set the DoFn up."""
@@ -73,7 +75,8 @@ class Once(beam.DoFn):
                 yield Unit(name, True, outputs)
                 return
         outputs = self._outputs(name, element)
-        memory.give_back()  # what this unit took, the next may take in other pieces
+        if not self.alike:
+            memory.give_back()  # what this unit took, the next may take in other pieces
         with storage.atomic_write(note) as stream:
             pickle.dump(outputs, stream)
         yield Unit(name, False, outputs)

@@ -1,9 +1,11 @@
 """What comes of an augmentation beside its shards, gathered from all steps into one Outcome."""
 
+import pickle
 from collections import Counter as Tally
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import apache_beam as beam
 import numpy as np
 
 from beam_jobs.route import BOOKS, FORECAST, NEAR
@@ -87,11 +89,39 @@ class Outcome:
         self.near.sort()
 
 
+class OutcomeCoder(beam.coders.Coder):
+    """An Outcome, pickled."""
+
+    def encode(self, value: Outcome) -> bytes:
+        """Pickle it."""
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> Outcome:
+        """Read what a worker pickled."""
+        outcome: Outcome = pickle.loads(encoded)
+        return outcome
+
+    def estimate_size(self, value: Outcome) -> int:
+        """Tell Beam some size, which it asks of the first ten between any two steps: by default it would pickle them to see."""
+        return len(value.entries)
+
+    def to_type_hint(self) -> type[Outcome]:
+        """Tell what it is for."""
+        return Outcome
+
+
+beam.coders.registry.register_coder(Outcome, OutcomeCoder)
+
+
 class Gather(Merge):
     """(kind, value) pairs, as `Outcome.take` has them -> one Outcome; a worker gathers its own."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+
+    def get_accumulator_coder(self) -> beam.coders.Coder:
+        """Tell how Beam is to send what was gathered."""
+        return OutcomeCoder()
 
     def create_accumulator(self) -> Outcome:
         """Start with nothing."""

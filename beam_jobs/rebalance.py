@@ -48,7 +48,7 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         given = _local(job, work, pipeline, counter) if local else _on_a_service(job, engine, pipeline, counter)
-        return given | "Gather" >> beam.CombineGlobally(Gather(source.schema)).without_defaults()
+        return given | "Gather" >> beam.CombineGlobally(Gather(source.schema)).without_defaults().with_output_types(Outcome)
 
     def fresh(outcome: Outcome) -> int:
         return outcome.books["read"] - sum(step.read for step in outcome.progress if step.found)
@@ -62,7 +62,7 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> A
     """Build the local form; what each unit gave, in pairs for `Gather`."""
     pooled, output = work.runs("pools"), work.runs("output")
     features = [] if job.work.store is None else [job.work.store]
-    route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features)
+    route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features, alike=True)
     read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
     spilled, given = [read], []
     if job.holdout is not None:
@@ -80,9 +80,12 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> A
     given += [units | f"Done: {step}" >> beam.FlatMap(_given, step) for step, units in zip(STEPS, (read, made, written), strict=True)]
     # Each step by itself first, on the workers: what is flattened goes through the runner, which holds all of it in memory.
     parts = [
-        each | f"Gather {number}" >> beam.CombineGlobally(Gather(job.source.schema)).without_defaults() for number, each in enumerate(given)
+        each | f"Gather {number}" >> beam.CombineGlobally(Gather(job.source.schema)).without_defaults().with_output_types(Outcome)
+        for number, each in enumerate(given)
     ]
-    return [part | f"Part {number}" >> beam.Map(_named, PART) for number, part in enumerate(parts)] | "Done" >> beam.Flatten()
+    return [
+        part | f"Part {number}" >> beam.Map(_named, PART).with_output_types(tuple[str, Outcome]) for number, part in enumerate(parts)
+    ] | "Done" >> beam.Flatten()
 
 
 def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> Any:

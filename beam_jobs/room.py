@@ -107,14 +107,28 @@ def check_budget(source: Input, plan: sampling.Plan, packed: pools.Pools, engine
     Raises:
       DataError: the memory budget is too small.
     """
-    most = int(packed.videos(plan.counts).max(initial=0))
-    need = max(pools.memory(plan, most, source.schema.features[0].size, threads(source, engine)), MINIMUM_BUDGET)
+    need = _need(source, plan, packed, engine)
     if engine.runner == "local" and memory < need:
+        most = int(packed.videos(plan.counts).max(initial=0))
         mend = f"give at least {-(-need >> 20):,}MiB"
         if most * _pooled_bytes(source, engine) > 2 * PARTITION_BYTES:  # that is one pool alone
             mend += ", or deal pools into smaller parts by --pool-videos"
         sought = f"{most:,} videos whose neighbours are sought at a time"
         raise DataError(f"a memory budget of {memory:,} bytes is too small for {sought}: {mend}")
+
+
+def _need(source: Input, plan: sampling.Plan, packed: pools.Pools, engine: runners.Engine) -> int:
+    """Return the bytes that the largest partition of the pools takes."""
+    most = int(packed.videos(plan.counts).max(initial=0))
+    return max(pools.memory(plan, most, source.schema.features[0].size, threads(source, engine)), MINIMUM_BUDGET)
+
+
+def mapped(source: Input, plan: sampling.Plan, packed: pools.Pools, engine: runners.Engine, output: Output) -> int:
+    """Return how many bytes of features local processes map to memory: all, if they take half of the budget at most and leave what else is
+    needed at a time, or none."""
+    size, processes = sum(map(gzipped.content_bytes, source.files)), engine.processes(source.bytes)
+    need = max(_need(source, plan, packed, engine), processes * _RECIPE_BYTES * output_rows(source, output, engine))
+    return size if engine.runner == "local" and size <= output.memory // 2 and size + need <= output.memory else 0
 
 
 def turns(source: Input, engine: runners.Engine, memory: int, disk: str) -> Turns | None:

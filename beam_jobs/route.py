@@ -23,6 +23,7 @@ from beam_jobs.transforms import HASH, ORDER, Layout, split_batch
 from yt8m_data import deltas, pools, quality, recipes, sampling, store, synthesis
 from yt8m_data.recipes import InBatch, Rows
 from yt8m_data.schema import PROVENANCE, Schema
+from yt8m_data.store import Store
 from yt8m_data.turns import Turns
 
 KEPT, BOOKS, FORECAST, NEAR = "kept", "books", "forecast", "near"
@@ -39,6 +40,7 @@ class Work(NamedTuple):
       schema: of the records.
       store: the path of the features; None on a service.
       bank: the path of the deltas, for the method delta.
+      mapped: whether there is memory for the store.
     """
 
     plan: sampling.Plan
@@ -47,6 +49,7 @@ class Work(NamedTuple):
     schema: Schema
     store: str | None
     bank: str | None
+    mapped: bool = False
 
     @property
     def written(self) -> pa.Schema:
@@ -82,11 +85,15 @@ class Work(NamedTuple):
             return batch
         return recipes.of_originals(batch.drop_columns([store.PLACE]), batch.column(store.PLACE).to_numpy())
 
-    def maker(self) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    def maker(self) -> Callable[[pa.RecordBatch], recipes.Made]:
         """Open the store, and return what makes of recipes the videos to write."""
+        rows, bank = self.stored(), self.deltas()
+        return lambda batch: recipes.Made(batch, rows, self.schema, self.plan.settings, bank)
+
+    def stored(self) -> Store:
+        """Open the store, when all is in it."""
         assert self.store is not None
-        rows, bank = store.Store(self.store, self.schema), self.deltas()
-        return lambda batch: recipes.make(batch, rows, self.schema, self.plan.settings, bank)
+        return Store(self.store, self.schema, self.mapped)
 
     def deltas(self) -> deltas.Deltas | None:
         """Open the deltas."""
@@ -139,6 +146,10 @@ class Synthesize(beam.DoFn):
     def __init__(self, work: Work, threads: int, counter: Counter, near: float | None, turns: Turns | None = None) -> None:
         self.work, self.threads, self.counter, self.near, self.turns = work, threads, counter, near, turns
 
+    def setup(self) -> None:
+        """Open the store, once for all partitions."""
+        self.stored = self.work.stored() if self.work.store else None
+
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
         """Make what a partition's bases give."""
         partition, batches = element
@@ -155,7 +166,7 @@ class Synthesize(beam.DoFn):
         everything = everything.take(pa.array(np.argsort(everything.column(ORDER).to_numpy())))
         order = everything.column(ORDER).to_numpy()
         keys = everything.column(store.PLACE).to_numpy() if work.store else np.arange(len(order))
-        rows: Rows = store.Store(work.store, work.schema) if work.store else InBatch(everything, work.schema)
+        rows: Rows = self.stored if self.stored else InBatch(everything, work.schema)
         vectors = rows.sought(keys)
         held_out = int((order < 0).sum())  # these come first
         watch = None if self.near is None else Watch(self.near, everything, vectors, held_out, plan)

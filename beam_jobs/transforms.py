@@ -13,9 +13,11 @@ from beam_jobs.progress import Counter
 from yt8m_data import codec, heads, shards, storage, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
+from yt8m_data.recipes import Made
 from yt8m_data.schema import ORDER, Schema
-from yt8m_data.shard_file import TFRECORD, Form, open_shard, rows_at_a_time
+from yt8m_data.shard_file import TFRECORD, Form, ShardWriter, open_shard, rows_at_a_time
 from yt8m_data.statistics import Accumulator, Reading, Statistics
+from yt8m_data.sums import Passing
 
 BAD, READING = "bad", "reading"
 
@@ -268,7 +270,7 @@ class WriteShards(beam.DoFn):
       schema: of the records.
       columns: those that are written.
       counter: counts the records written.
-      make: gives what makes of some rows, in the order in which they are written, the batch to write; None where they are that.
+      make: gives what makes of some rows, in the order in which they are written, the videos to write; None where they are that.
     """
 
     def __init__(
@@ -277,24 +279,38 @@ class WriteShards(beam.DoFn):
         schema: Schema,
         columns: pa.Schema,
         counter: Counter,
-        make: Callable[[], Callable[[pa.RecordBatch], pa.RecordBatch]] | None = None,
+        make: Callable[[], Callable[[pa.RecordBatch], Made]] | None = None,
     ) -> None:
-        self.layout, self.schema, self.columns, self.counter, self.make = layout, schema, columns, counter, make
+        self.layout, self.schema, self.columns, self.counter, self.open_maker = layout, schema, columns, counter, make
+
+    def setup(self) -> None:
+        """Open what makes videos, once for all tasks."""
+        self.make = self.open_maker() if self.open_maker else None
 
     def process(self, element: tuple[int, list[Iterable[pa.RecordBatch]]]) -> Iterator[tuple[list[dict[str, Any]], Statistics]]:
         """Write the shards of a task."""
         task, partitions = element
-        make = self.make() if self.make else None
         entries, statistics = [], Statistics(self.schema)
         for shard, rows in self.layout.ordered(task, map(Chunks, partitions), self.schema):
             with open_shard(self.layout.path(shard), self.schema, self.columns, self.layout.form) as writer:
-                for batch in map(make, rows) if make else rows:
-                    writer.write(batch)
-                    statistics.add(batch)
+                for batch in rows:
+                    self._write(self.make(batch) if self.make else batch, writer, statistics)
                     self.counter.add(batch.num_rows)
             entries.append(writer.entry)
         statistics.compact()
         yield entries, statistics
+
+    def _write(self, videos: pa.RecordBatch | Made, writer: ShardWriter, statistics: Statistics) -> None:
+        """Write videos and count them; those to be made, where the sums of vectors will do, some at a time while they are in the cache."""
+        if isinstance(videos, Made) and self.schema.kind == "video" and statistics.takes_sums:
+            passing = Passing({feature.name: feature.size for feature in self.schema.features})
+            writer.write(videos.heads, passing.watch(videos.vectors()))
+            sums = passing.sums()
+            statistics.add(videos.whole() if sums is None else videos.heads, sums or {})
+        else:
+            batch = videos.whole() if isinstance(videos, Made) else videos
+            writer.write(batch)
+            statistics.add(batch)
 
 
 class Merge(beam.CombineFn):

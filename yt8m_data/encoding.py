@@ -1,11 +1,12 @@
 """`pyarrow.RecordBatch` -> Example and SequenceExample bytes: the other half of `codec`.
 
 An entry of a record is a prefix, which depends on the length of its payload alone, and the payload. Both are columns, and Arrow joins those
-of each row.
+of each row. Vectors, which are most of a video-level record, may come some rows at a time.
 """
 
 import functools
 import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,20 +19,21 @@ from yt8m_data.tfrecord import Framed
 
 
 class _Vectors(NamedTuple):
-    """Map entries that begin alike and hold vectors of one size: the beginning, and uint8 [N, size]."""
+    """Map entries that begin alike and hold vectors of one size in bytes: the beginning, the size, and the number of the feature."""
 
     prefix: bytes
-    payloads: np.ndarray
+    size: int
+    feature: int
 
 
-class _Frames(NamedTuple):
-    """Frames, each with its header, uint8 [frames, size]; how many each row has, int64 [N]."""
+class _Octets(NamedTuple):
+    """Bytes of all rows behind one another, uint8, and where those of each begin and the last end, int64 [N + 1]."""
 
-    frames: np.ndarray
-    counts: np.ndarray
+    octets: np.ndarray
+    bounds: np.ndarray
 
 
-_Column: TypeAlias = pa.BinaryArray | _Vectors | _Frames  # some of each row; a null is nothing
+_Column: TypeAlias = pa.BinaryArray | _Vectors | _Octets  # some of each row; a null is nothing
 
 
 def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
@@ -40,6 +42,33 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
     The bytes are those of the protobuf library's deterministic serialisation: keys in ascending order, and behind them those of the column
     OTHER as they came. A null in a column of `PROVENANCE` or `SEGMENTS` leaves its key out.
     """
+    vectors = [_matrix(batch, feature) for feature in schema.features] if schema.kind == "video" else []
+    return _assembled(_columns(batch, schema), slice(0, batch.num_rows), vectors)
+
+
+def encode_with(heads: pa.RecordBatch, vectors: Iterable[Sequence[np.ndarray]], schema: Schema) -> Iterator[Framed]:
+    """Encode video-level records as `encode` does, but for their vectors, which come some rows at a time.
+
+    Args:
+      heads: all columns but the features.
+      vectors: of some rows after the other, float32 [rows, size] of each feature; only what is given with them is encoded before the next
+        are asked for, so that it is still in the cache.
+      schema: of the records.
+    """
+    columns, at = _columns(heads, schema), 0
+    for block in vectors:
+        yield _assembled(columns, slice(at, at + len(block[0])), block)
+        at += len(block[0])
+
+
+def _matrix(batch: pa.RecordBatch, feature: Feature) -> np.ndarray:
+    """View a video-level feature as float32 [N, size]."""
+    values: np.ndarray = batch.column(feature.name).flatten().to_numpy().astype("<f4", copy=False)
+    return values.reshape(-1, feature.size)
+
+
+def _columns(batch: pa.RecordBatch, schema: Schema) -> list[_Vectors | _Octets]:
+    """Give what each record is put together of, in that order."""
     entries: dict[str, list[_Column]] = {schema.id_key: _encode_strings(batch.column("id"), schema.id_key)}
     entries[schema.labels_key] = _encode_integers(batch.column("labels"), schema.labels_key)
     for column in SEGMENTS.names:
@@ -51,9 +80,10 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
             encode_column = _encode_floats if column == LABEL_WEIGHTS else _encode_numbers if column == "aug_lambda" else _encode_strings
             entries[column] = encode_column(batch.column(column), column)
     lists: dict[str, list[_Column]] = {}
-    for feature in schema.features:
+    for number, feature in enumerate(schema.features):
         if schema.kind == "video":
-            entries[feature.name] = [_encode_vectors(batch.column(feature.name), feature)]
+            prefix = wire.entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size]
+            entries[feature.name] = [_Vectors(prefix, 4 * feature.size, number)]
         else:
             lists[feature.name] = _encode_frames(batch.column(feature.name), feature)
     columns = [column for key in sorted(entries) for column in entries[key]]
@@ -62,48 +92,49 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
     message = _message(columns, b"\x0a", batch.num_rows)
     if schema.kind == "frame":
         message += _message([column for key in sorted(lists) for column in lists[key]], b"\x12", batch.num_rows)
-    return _assembled(message, batch.num_rows)
+    return message
 
 
-def _message(columns: list[_Column], tag: bytes, count: int) -> list[_Column]:
+def _message(columns: list[_Column], tag: bytes, count: int) -> list[_Vectors | _Octets]:
     """Put the field's tag and the length of all its entries before them; what is binary and stands together is joined."""
-    sizes = sum((_sizes(column) for column in columns), np.zeros(count, np.int64))
-    joined: list[_Column] = []
+    sizes = sum((_sizes(column, slice(0, count)) for column in columns), np.zeros(count, np.int64))
+    joined: list[_Vectors | _Octets] = []
     together: list[pa.BinaryArray] = [_by_length(wire.Prefixes(tag), sizes)]
     for column in [*columns, None]:
         if isinstance(column, pa.BinaryArray):
             together.append(column)
             continue
         if together:
-            joined.append(pc.binary_join_element_wise(*together, b"", null_handling="replace", null_replacement=b""))
+            joined.append(_flat(pc.binary_join_element_wise(*together, b"", null_handling="replace", null_replacement=b"")))
         together = []
         if column is not None:
             joined.append(column)
     return joined
 
 
-def _sizes(column: _Column) -> np.ndarray:
+def _sizes(column: _Column, rows: slice) -> np.ndarray:
+    """How many bytes each of some rows has of a column, int64 [N]."""
     if isinstance(column, _Vectors):
-        return np.full(len(column.payloads), len(column.prefix) + column.payloads.shape[1])
-    if isinstance(column, _Frames):
-        return column.counts * column.frames.shape[1]
-    return _lengths(column)
+        return np.full(rows.stop - rows.start, len(column.prefix) + column.size)
+    if isinstance(column, _Octets):
+        return np.diff(column.bounds[rows.start : rows.stop + 1])
+    return _lengths(column)[rows]
 
 
-def _assembled(columns: list[_Column], count: int) -> Framed:
-    """Lay the entries of each row behind one another."""
-    sizes = [_sizes(column) for column in columns]
+def _assembled(columns: list[_Vectors | _Octets], rows: slice, vectors: Sequence[np.ndarray]) -> Framed:
+    """Lay the entries of each of some rows behind one another; `vectors` are those of the rows, a matrix for each feature."""
+    count = rows.stop - rows.start
+    sizes = [_sizes(column, rows) for column in columns]
     framed = Framed.of_lengths(sum(sizes, np.zeros(count, np.int64)))
     view, at = framed.data.data, framed.starts.copy()
     for column, size in zip(columns, sizes, strict=True):
         if isinstance(column, _Vectors):
             prefix = np.frombuffer(column.prefix, np.uint8)
             wire.scatter(framed.data, at, np.broadcast_to(prefix, (count, len(prefix))))
-            wire.scatter(framed.data, at + len(prefix), column.payloads)
+            wire.scatter(framed.data, at + len(prefix), vectors[column.feature].view(np.uint8))
         else:
-            pieces, bounds = (column.frames, np.append(0, np.cumsum(size))) if isinstance(column, _Frames) else _flat(column)
-            whole = pieces.reshape(-1).data
-            for start, end, (begin, stop) in zip(at.tolist(), (at + size).tolist(), itertools.pairwise(bounds.tolist()), strict=True):
+            whole, bounds = column.octets.data, column.bounds[rows.start : rows.stop + 1].tolist()
+            for start, end, (begin, stop) in zip(at.tolist(), (at + size).tolist(), itertools.pairwise(bounds), strict=True):
                 view[start:end] = whole[begin:stop]
         at += size
     return framed
@@ -159,13 +190,15 @@ def _lengths(column: pa.BinaryArray) -> np.ndarray:
     """The length of each value, int64 [N]; 0 for a null."""
     if column.null_count:
         return pc.binary_length(column).fill_null(0).to_numpy().astype(np.int64)
-    return np.diff(_flat(column)[1])
+    return np.diff(_flat(column).bounds)
 
 
-def _flat(column: pa.BinaryArray) -> tuple[np.ndarray, np.ndarray]:
-    """All values behind one another, uint8, and where they start and the last ends, int64 [N + 1]."""
+def _flat(column: pa.BinaryArray) -> _Octets:
+    """View the values of a column."""
     _, bounds, data = column.buffers()
-    return np.frombuffer(data or b"", np.uint8), np.frombuffer(bounds, np.int32)[column.offset :][: len(column) + 1].astype(np.int64)
+    return _Octets(
+        np.frombuffer(data or b"", np.uint8), np.frombuffer(bounds, np.int32)[column.offset :][: len(column) + 1].astype(np.int64)
+    )
 
 
 def _bounds(column: pa.ListArray) -> np.ndarray:
@@ -178,15 +211,11 @@ def _varint(value: int) -> bytes:
     return wire.encode_varint(value % 2**64)
 
 
-def _encode_vectors(column: pa.FixedSizeListArray, feature: Feature) -> _Vectors:
-    vectors = column.flatten().to_numpy().astype("<f4", copy=False).view(np.uint8).reshape(-1, 4 * feature.size)
-    return _Vectors(wire.entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size], vectors)
-
-
 def _encode_frames(column: pa.ListArray, feature: Feature) -> list[_Column]:
     header = np.frombuffer(wire.frame_header(feature.size), np.uint8)
     values = column.flatten()
     codes = np.frombuffer(values.buffers()[1], np.uint8)[values.offset * feature.size :][: len(values) * feature.size]
     frames = np.hstack([np.broadcast_to(header, (len(values), len(header))), codes.reshape(-1, feature.size)])
     prefixes, counts = wire.entry_prefixes(feature.name.encode()), column.value_lengths().to_numpy().astype(np.int64)
-    return [_by_length(prefixes, counts * frames.shape[1]), _Frames(frames, counts)]
+    sizes = counts * frames.shape[1]
+    return [_by_length(prefixes, sizes), _Octets(frames.reshape(-1), np.append(0, np.cumsum(sizes)))]

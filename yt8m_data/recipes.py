@@ -3,7 +3,8 @@
 A recipe is a hundred bytes where the features are thousands. So recipes are shuffled, and features come in where the videos are written.
 """
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from yt8m_data.frame_synthesis import frame_lists, frames_of
 from yt8m_data.quality import matrix
 from yt8m_data.sampling import Settings
 from yt8m_data.schema import PROVENANCE, Schema
-from yt8m_data.synthesis import MOVES, vectors
+from yt8m_data.synthesis import BLOCK_ROWS, MOVES, vectors
 
 
 class Rows(Protocol):
@@ -66,25 +67,57 @@ def of_originals(heads: pa.RecordBatch, keys: np.ndarray) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*heads.columns, *moves], schema=pa.schema([*heads.schema, *MOVES]))
 
 
-def make(recipes: pa.RecordBatch, rows: Rows, schema: Schema, settings: Settings, bank: Deltas | None = None) -> pa.RecordBatch:
-    """Make videos: a batch with the columns of `schema.arrow` and `PROVENANCE`.
+class Made(NamedTuple):
+    """Videos, made by their recipes when they are asked for.
 
     All features move with the same neighbour, or delta, and lambda, but those of `Settings.hold`, which are the base's.
 
-    Args:
+    Attributes:
       recipes: columns beside the features, and those of MOVES.
       rows: where the features are.
       schema: of the records; the last of its features may be left out.
       settings: which features to hold, and what draws the noise.
       bank: where recipes move by deltas.
     """
-    if schema.kind == "video":
-        made = vectors(recipes, rows.vectors, schema.features, settings, bank)
-        columns = {name: pa.FixedSizeListArray.from_arrays(pa.array(each.reshape(-1)), each.shape[1]) for name, each in made.items()}
-    else:
-        columns = {feature.name: frame_lists(recipes, rows.frames, feature, settings) for feature in schema.features}
-    target = pa.schema([*schema.arrow, *PROVENANCE])
-    return pa.RecordBatch.from_arrays([columns[n] if n in columns else recipes.column(n) for n in target.names], schema=target)
+
+    recipes: pa.RecordBatch
+    rows: Rows
+    schema: Schema
+    settings: Settings
+    bank: Deltas | None = None
+
+    @property
+    def heads(self) -> pa.RecordBatch:
+        """The columns of `schema.arrow` and `PROVENANCE` but for the features."""
+        features = {feature.name for feature in self.schema.features}
+        return self.recipes.select([name for name in (*self.schema.arrow.names, *PROVENANCE.names) if name not in features])
+
+    def vectors(self) -> Iterator[list[np.ndarray]]:
+        """Make video-level features, as `synthesis.vectors` gives them."""
+        return vectors(self.recipes, self.rows.vectors, self.schema.features, self.settings, self.bank)
+
+    def whole(self) -> pa.RecordBatch:
+        """Make a batch with the columns of `schema.arrow` and `PROVENANCE`."""
+        if self.schema.kind == "video":
+            columns = self._matrices()
+        else:
+            columns = {each.name: frame_lists(self.recipes, self.rows.frames, each, self.settings) for each in self.schema.features}
+        target = pa.schema([*self.schema.arrow, *PROVENANCE])
+        return pa.RecordBatch.from_arrays([columns[n] if n in columns else self.recipes.column(n) for n in target.names], schema=target)
+
+    def _matrices(self) -> dict[str, pa.FixedSizeListArray]:
+        features = self.schema.features
+        matrices = [np.empty((self.recipes.num_rows, feature.size), np.float32) for feature in features]
+        for number, block in enumerate(self.vectors()):
+            for of_feature, made in zip(matrices, block, strict=True):
+                of_feature[number * BLOCK_ROWS :][: len(made)] = made
+        values = (pa.array(matrix.reshape(-1)) for matrix in matrices)
+        return {feature.name: pa.FixedSizeListArray.from_arrays(each, feature.size) for feature, each in zip(features, values, strict=True)}
+
+
+def make(recipes: pa.RecordBatch, rows: Rows, schema: Schema, settings: Settings, bank: Deltas | None = None) -> pa.RecordBatch:
+    """Make videos, as `Made.whole` does."""
+    return Made(recipes, rows, schema, settings, bank).whole()
 
 
 def moved_by(recipes: pa.RecordBatch, keys: np.ndarray) -> pa.RecordBatch:

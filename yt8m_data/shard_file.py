@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from yt8m_data import codec, shards, storage, tfrecord
+from yt8m_data import shards, storage, tfrecord
+from yt8m_data.encoding import encode, encode_with
 from yt8m_data.errors import DataError
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import distinct_labels
@@ -83,15 +84,17 @@ class ShardWriter:
         elif form.compress == "gzip":
             self._output = gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=sink, mtime=0)
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
+    def write(self, batch: pa.RecordBatch, vectors: Iterable[Sequence[np.ndarray]] | None = None) -> None:
+        """Append rows; of TFRecords the vectors may come beside the other columns, as `encode_with` has it."""
         self._records += batch.num_rows
         values, counts = np.unique(distinct_labels(batch.column("labels"))[1], return_counts=True)
         self._labels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if self._schema.kind == "frame":
             self._frames += int(batch.column(self._schema.features[0].name).value_lengths().to_numpy().sum())
         if self._form.format == "tfrecord":
-            tfrecord.write(self._output, codec.encode(batch, self._schema))
+            encoded = [encode(batch, self._schema)] if vectors is None else encode_with(batch, vectors, self._schema)
+            for records in encoded:
+                tfrecord.write(self._output, records)
             return
         self._pending.append(batch)
         size = rows_at_a_time(self._schema)

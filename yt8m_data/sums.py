@@ -1,6 +1,6 @@
 """Sums over the rows of matrices of floats, piece by piece: all that is done to a piece is done while it is in a core's cache."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +38,29 @@ def of_pieces(pieces: Callable[[], Iterable[np.ndarray]], size: int) -> Sums | N
         found = _sums(pieces(), size, np.float32)
     if not np.isfinite(found.total).all():
         return None
-    if (found.total**2 > _FAR * (found.rows * found.squares - found.total**2)).any():
-        return _sums(pieces(), size, np.float64)
-    return found
+    return _sums(pieces(), size, np.float64) if _is_far(found) else found
+
+
+class Passing:
+    """The sums of matrices whose rows pass by: float32 [N, size], of these sizes by name."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self._adding = {name: _Adding(size, np.float32) for name, size in sizes.items()}
+
+    def watch(self, blocks: Iterable[Sequence[np.ndarray]]) -> Iterator[Sequence[np.ndarray]]:
+        """Give blocks of some rows on, and add them up; each has the rows of all matrices, at most 128."""
+        for block in blocks:
+            with np.errstate(invalid="ignore", over="ignore"):
+                for rows, adding in zip(block, self._adding.values(), strict=True):
+                    adding.add(rows)
+            yield block
+
+    def sums(self) -> dict[str, Sums] | None:
+        """Return what `of_matrix` gives of each; None where it would go over one of them once more."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            found = {name: adding.sums() for name, adding in self._adding.items()}
+        good = all(np.isfinite(each.total).all() and not _is_far(each) for each in found.values())
+        return found if good else None
 
 
 def of_matrix(matrix: np.ndarray) -> Sums:
@@ -79,30 +99,65 @@ def _cut(matrix: np.ndarray) -> Iterator[np.ndarray]:
         yield matrix[at : at + rows]
 
 
-def _sums(pieces: Iterable[np.ndarray], size: int, dtype: type[np.floating]) -> Sums:
-    """Sum up the pieces, each in `dtype`, and all in float64."""
-    number, fold = 0, _fold(size)
-    zero = np.empty(piece_rows(size) * size, bool)  # made once: fresh pages would cost more than what is done with them
-    total, squares, zeros, low, high = [], [], [np.zeros((1, size), np.int64)], [], []
-    for piece in pieces:
-        number += len(piece)
-        cut = len(piece) // fold * fold
-        for rows in (piece[:cut].reshape(-1, fold * size), piece[cut:]):
+class _Adding:
+    """Adds up pieces, each in `dtype`, and all in float64."""
+
+    def __init__(self, size: int, dtype: type[np.floating]) -> None:
+        self._size, self._dtype, self._fold, self._rows = size, dtype, _fold(size), 0
+        self._zero = np.empty(piece_rows(size) * size, bool)  # made once: fresh pages would cost more than what is done with them
+        self._zeros = [np.zeros((1, size), np.int64)]
+        self._found: list[tuple[np.ndarray, ...]] = []
+        self._held, self._number = np.empty((piece_rows(size), size), np.float32), 0  # rows that are not yet a piece, and how many
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add some more rows, float32 [M, size]; M divides `piece_rows`, but for the last ones."""
+        if len(rows) == len(self._held):
+            self._add(rows)
+            return
+        self._held[self._number : self._number + len(rows)] = rows
+        self._number += len(rows)
+        if self._number == len(self._held):
+            self._add_held()
+
+    def _add_held(self) -> None:
+        self._add(self._held[: self._number])
+        self._number = 0
+
+    def _add(self, piece: np.ndarray) -> None:
+        size, dtype, cut = self._size, self._dtype, len(piece) // self._fold * self._fold
+        self._rows += len(piece)
+        for rows in (piece[:cut].reshape(-1, self._fold * size), piece[cut:]):
             if not len(rows):
                 continue
-            total.append(np.add.reduce(rows, axis=0, dtype=dtype).reshape(-1, size))
-            squares.append(np.einsum("ij,ij->j", rows, rows, dtype=dtype).reshape(-1, size))
-            low.append(np.minimum.reduce(rows, axis=0).reshape(-1, size))
-            high.append(np.maximum.reduce(rows, axis=0).reshape(-1, size))
-            is_zero = np.equal(rows, 0, out=zero[: rows.size].reshape(rows.shape))
+            total = np.add.reduce(rows, axis=0, dtype=dtype), np.einsum("ij,ij->j", rows, rows, dtype=dtype)
+            ends = np.minimum.reduce(rows, axis=0), np.maximum.reduce(rows, axis=0)
+            self._found.append(tuple(each.reshape(-1, size) for each in (*total, *ends)))
+            is_zero = np.equal(rows, 0, out=self._zero[: rows.size].reshape(rows.shape))
             if is_zero.any():
-                zeros.append(count(is_zero).reshape(-1, size))
-    return Sums(
-        rows=number,
-        total=np.concatenate(total).sum(axis=0, dtype=np.float64),
-        squares=np.concatenate(squares).sum(axis=0, dtype=np.float64),
-        zeros=np.concatenate(zeros).sum(axis=0, dtype=np.int64),
-        low=np.concatenate(low).min(axis=0),
-        high=np.concatenate(high).max(axis=0),
-        nan=np.zeros(size, np.int64),
-    )
+                self._zeros.append(count(is_zero).reshape(-1, size))
+
+    def sums(self) -> Sums:
+        """Return the sums of all that was added, one row or more."""
+        self._add_held()
+        total, squares, low, high = map(np.concatenate, zip(*self._found, strict=True))
+        return Sums(
+            rows=self._rows,
+            total=total.sum(axis=0, dtype=np.float64),
+            squares=squares.sum(axis=0, dtype=np.float64),
+            zeros=np.concatenate(self._zeros).sum(axis=0, dtype=np.int64),
+            low=low.min(axis=0),
+            high=high.max(axis=0),
+            nan=np.zeros(self._size, np.int64),
+        )
+
+
+def _sums(pieces: Iterable[np.ndarray], size: int, dtype: type[np.floating]) -> Sums:
+    adding = _Adding(size, dtype)
+    for piece in pieces:
+        adding.add(piece)
+    return adding.sums()
+
+
+def _is_far(found: Sums) -> bool:
+    """Whether some mean is too far from zero for the sums that float32 gives."""
+    return bool((found.total**2 > _FAR * (found.rows * found.squares - found.total**2)).any())

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from beam_jobs.once import MAIN, Chain, Once, Unit, resumption
-from yt8m_data import spill
+from yt8m_data import memory, spill
 from yt8m_data.work import open_work
 
 
@@ -48,6 +48,16 @@ def test_a_unit_is_done_once(tmp_path):
     assert spill.finished(folder) == ["a", "b"]
     located = spill.locate(folder)
     assert [batch.column("n").to_pylist() for batch in spill.read(folder, located[1])] == [[2, 2], [3, 3, 3]]
+
+
+@pytest.mark.parametrize(("alike", "times"), [(False, 2), (True, 0)])
+def test_memory_is_given_back_after_each_unit_unless_all_are_alike(alike, times, tmp_path, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(memory, "give_back", lambda: given_back.append(True))
+    each, _ = once(tmp_path, alike=alike)
+    for unit in (("a", 2), ("b", 3), ("a", 2)):  # the last is found
+        do(unit, each)
+    assert len(given_back) == times
 
 
 def test_a_unit_that_fails_is_not_noted(tmp_path):

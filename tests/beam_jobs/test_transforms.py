@@ -14,10 +14,12 @@ from beam_jobs import runners, transforms
 from beam_jobs.group import PAIR, ArrowCoder, GroupBatches
 from beam_jobs.progress import Counter, _counts
 from beam_jobs.transforms import BAD, HASH, ORDER, READING, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
-from yt8m_data import codec, schema, shards, synth, tfrecord
+from yt8m_data import codec, recipes, schema, shards, synth, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
+from yt8m_data.sampling import Settings
 from yt8m_data.statistics import Statistics
+from yt8m_data.statistics.features import Moments
 from yt8m_data.synthetic import SyntheticSpec
 
 
@@ -344,3 +346,28 @@ def test_of_gzipped_records_the_same_is_told(frames, tmp_path):
     for options in ({}, {"heads": True}, {"heads": True, "augmentable": True}):
         plain, _ = read_all(frames, layout, **options)
         assert sorted(read_all(packed, layout, **options)[0], key=str) == sorted(plain, key=str)
+
+
+@pytest.mark.parametrize(("far", "features"), [(0, True), (3000, True), (0, False)])
+def test_videos_that_are_made_are_written_and_counted_as_those_that_are_there(far, features, tmp_path, monkeypatch):
+    """By their sums, or where these will not do, or an accumulator wants more than sums, whole."""
+    monkeypatch.setattr(Moments, "takes_sums", features)
+    records = schema.Schema("video", "id", "labels", (schema.Feature("rgb", 3), schema.Feature("audio", 2)), 10)
+    random, ids = np.random.default_rng(far), [b"v%03d" % n for n in range(300)]
+    vectors = [(far + random.standard_normal((300, feature.size))).astype(np.float32) for feature in records.features]
+    columns = [pa.array(ids, pa.binary()), pa.array([[n % 10] for n in range(300)], pa.list_(pa.int32()))]
+    provenance = [pa.nulls(300, field.type) for field in schema.PROVENANCE]
+    heads = pa.RecordBatch.from_arrays([*columns, *provenance], names=["id", "labels", *schema.PROVENANCE.names])
+    columns += [pa.FixedSizeListArray.from_arrays(pa.array(each.ravel()), each.shape[1]) for each in vectors]
+    there = pa.RecordBatch.from_arrays([*columns, *provenance], schema=pa.schema([*records.arrow, *schema.PROVENANCE]))
+    made = recipes.Made(recipes.of_originals(heads, np.arange(300)), recipes.InBatch(there, records), records, Settings())
+    found = []
+    for name, batch, make in (("there", there, None), ("made", heads, lambda: lambda rows: made)):
+        (tmp_path / name).mkdir()
+        write_shards = WriteShards(Layout(str(tmp_path / name), "x", 1, 1, 0), records, there.schema, Counter(None), make)
+        monkeypatch.setattr(Layout, "ordered", lambda *_, batch=batch: [(0, iter([batch]))])
+        write_shards.setup()
+        ((entries, statistics),) = write_shards.process((0, []))
+        found.append((entries, (tmp_path / name / entries[0]["name"]).read_bytes(), statistics.to_dict()))
+    assert found[0] == found[1]
+    assert found[0][2]["num_records"] == 300

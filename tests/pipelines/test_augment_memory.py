@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from beam_jobs import room
+from beam_jobs import room, route
+from yt8m_data.store import Store
 
 OPTIONS = ("--threshold", "60", "--lambda", "0.2:0.8", "--num-shards", "2")
 
@@ -43,6 +44,17 @@ def test_the_bytes_do_not_depend_on_memory(workers, run, plain, digests, tmp_pat
     monkeypatch.setattr(room, "OUTPUT_ROWS", 100)  # so that a shard is put together of parts
     run(tmp_path / "out", "--memory-budget", budget, "--workers", workers)
     assert digests(tmp_path / "out") == plain
+
+
+@pytest.mark.parametrize(("budget", "share"), [("4GB", 1), ("100MB", 0)])  # 64 MiB of the latter are kept for pools, and all for recipes
+def test_features_are_mapped_where_the_budget_has_room_for_them(budget, share, run, made, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(route, "Store", lambda path, schema, mapped: opened.append(mapped) or Store(path, schema, mapped))
+    found, decide = [], room.mapped
+    monkeypatch.setattr(room, "mapped", lambda *given: found.append(decide(*given)) or found[-1])
+    run(tmp_path / "out", "--memory-budget", budget, "--workers", 1)
+    assert found == [share * sum(path.stat().st_size for path in made.glob("*.tfrecord"))]
+    assert set(opened) == {bool(share)}
 
 
 def test_smaller_pools_take_a_smaller_budget_and_are_told_of(run, tmp_path, monkeypatch):

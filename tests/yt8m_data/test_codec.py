@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yt8m_data import codec, heads, tfrecord
+from yt8m_data.encoding import encode_with
 from yt8m_data.errors import BadRecord
 from yt8m_data.schema import PROVENANCE, Feature, Schema, sniff
 
@@ -267,6 +268,18 @@ def test_taken_joined_and_stored_batches_encode_as_their_rows(schema):
         writer.write_batch(batch.slice(2, 4))
     stored = pa.ipc.open_stream(sink.getvalue()).read_next_batch()
     assert encode(stored, schema) == records[2:6]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 50])
+def test_vectors_may_come_some_rows_at_a_time(rows):
+    batch, sizes = some_batch(VIDEO), [feature.size for feature in VIDEO.features]
+    matrices = [np.array(batch.column(f.name).to_pylist(), np.float32).reshape(-1, f.size) for f in VIDEO.features]
+    both, ends = np.hstack(matrices), np.cumsum(sizes)
+    parts = [both[:, end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    vectors = ([part[at : at + rows] for part in parts] for at in range(0, batch.num_rows, rows))
+    found = [framed.records() for framed in encode_with(batch.drop_columns([f.name for f in VIDEO.features]), vectors, VIDEO)]
+    assert [len(records) for records in found] == [min(rows, batch.num_rows - at) for at in range(0, batch.num_rows, rows)]
+    assert [record for records in found for record in records] == encode(batch, VIDEO)
 
 
 @KINDS

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yt8m_data import recipes
-from yt8m_data.recipes import InBatch
+from yt8m_data.recipes import InBatch, Made
 from yt8m_data.sampling import Settings
 from yt8m_data.schema import PROVENANCE, Feature, Schema
 from yt8m_data.synthesis import MOVES
@@ -38,6 +38,26 @@ def test_originals_come_out_bit_by_bit(count, seed):
         bits = [b.column(feature.name).flatten().to_numpy().view(np.uint32).tolist() for b in (made, expected)]
         assert bits[0] == bits[1]
     assert made.drop_columns(["rgb", "audio"]).equals(expected.drop_columns(["rgb", "audio"]))
+
+
+@given(st.integers(1, 300), st.integers(0, 9))
+def test_vectors_that_come_in_blocks_are_those_of_the_batch(count, seed):
+    random, batch = np.random.default_rng(seed), videos(300, seed)
+    moves = [random.integers(0, 300, count), random.integers(-1, 300, count), random.random(count), random.random(count) < 0.1]
+    moves.append(np.full(count, -1))
+    heads = batch.drop_columns(["rgb", "audio"]).take(pa.array(np.arange(count)))
+    how = [pa.array(column, field.type) for column, field in zip(moves, MOVES, strict=True)]
+    how = pa.RecordBatch.from_arrays([*heads.columns, *how], schema=pa.schema([*heads.schema, *MOVES]))
+    with np.errstate(over="ignore"):
+        made = Made(how, InBatch(batch, VIDEO), VIDEO, Settings())
+        whole, blocks = made.whole(), list(made.vectors())
+    assert [len(rgb) for rgb, _ in blocks] == [min(128, count - at) for at in range(0, count, 128)]
+    for feature, parts in zip(VIDEO.features, zip(*blocks, strict=True), strict=True):
+        bits = [
+            values.view(np.uint32).tolist() for values in (np.concatenate(parts).ravel(), whole.column(feature.name).flatten().to_numpy())
+        ]
+        assert bits[0] == bits[1]
+    assert made.heads.equals(whole.drop_columns(["rgb", "audio"]))
 
 
 def test_keys_are_renamed_and_nothing_stays_nothing():

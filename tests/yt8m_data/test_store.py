@@ -18,6 +18,8 @@ from yt8m_data.store import PLACE, Store
 FEATURES = (Feature("rgb", 5), Feature("audio", 3))
 VIDEO, FRAME = Schema("video", "id", "labels", FEATURES, 3), Schema("frame", "id", "labels", FEATURES, 3)
 
+MAPPED = pytest.mark.parametrize("mapped", [False, True])
+
 
 def video_batch(count: int, seed: int) -> pa.RecordBatch:
     random = np.random.default_rng(seed)
@@ -52,8 +54,9 @@ def test_vectors_come_back_from_several_batches(tmp_path_factory, sizes, seed):
     places = np.concatenate([head.column(PLACE).to_numpy() for head in heads])
     order = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(places)), 2))
     expected = [np.concatenate([matrix(batch, feature.name) for batch in batches])[order] for feature in FEATURES]
-    np.testing.assert_array_equal(Store(path, VIDEO).vectors(places[order]), np.hstack(expected))
-    np.testing.assert_array_equal(Store(path, VIDEO).sought(places[order]), expected[0])
+    for found in (Store(path, VIDEO), Store(path, VIDEO, mapped=True)):
+        np.testing.assert_array_equal(found.vectors(places[order]), np.hstack(expected))
+        np.testing.assert_array_equal(found.sought(places[order]), expected[0])
 
 
 def test_only_the_rows_that_are_wanted_are_stored(tmp_path):
@@ -65,11 +68,12 @@ def test_only_the_rows_that_are_wanted_are_stored(tmp_path):
     assert none.column(PLACE).to_pylist() == [-1] * 5
 
 
-def test_frames_and_their_means_come_back(tmp_path):
+@MAPPED
+def test_frames_and_their_means_come_back(tmp_path, mapped):
     path = str(tmp_path / "features")
     (first, few), (second, more) = frame_batch([3, 1, 200], 0), frame_batch([7, 2], 1)
     places = [store.put(path, b, np.arange(b.num_rows), FRAME).column(PLACE).to_numpy() for b in (first, second.slice(1))]
-    places, videos, found = np.concatenate(places), [*few, more[1]], Store(path, FRAME)
+    places, videos, found = np.concatenate(places), [*few, more[1]], Store(path, FRAME, mapped)
     for place, video in zip(places.tolist(), videos, strict=True):
         for feature in FEATURES:
             np.testing.assert_array_equal(found.frames(feature.name, place), video[feature.name])
@@ -77,8 +81,9 @@ def test_frames_and_their_means_come_back(tmp_path):
     np.testing.assert_array_equal(found.sought(places[[2, 0, 3]]), [expected[2], expected[0], expected[3]])
 
 
-def test_a_store_that_nothing_was_put_into(tmp_path):
-    found = Store(str(tmp_path / "features"), VIDEO)
+@MAPPED
+def test_a_store_that_nothing_was_put_into(tmp_path, mapped):
+    found = Store(str(tmp_path / "features"), VIDEO, mapped)
     assert found.sought(np.zeros(0, int)).shape == (0, 5)
     assert found.vectors(np.zeros(0, int)).shape == (0, sum(feature.size for feature in FEATURES))
 

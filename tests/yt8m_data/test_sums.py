@@ -43,6 +43,30 @@ def test_pieces_of_the_told_size_give_the_same_bits_as_the_matrix(rows, size, se
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("rows", [100, 127, 128, 129, 1000, 1024, 2500])
+def test_matrices_that_pass_by_give_the_same_bits(rows):
+    sizes = {"rgb": 1024, "audio": 128, "three": 3}
+    values = {name: matrix(rows, size, size) for name, size in sizes.items()}
+    beside = np.hstack(list(values.values()))  # as they are made: the rows of one are not behind one another
+    parts = np.split(beside, np.cumsum(list(sizes.values()))[:-1], axis=1)
+    passing, blocks = sums.Passing(sizes), [[part[at : at + 128] for part in parts] for at in range(0, rows, 128)]
+    for given_on, block in zip(passing.watch(blocks), blocks, strict=True):
+        assert given_on is block
+    found = passing.sums()
+    for name in sizes:
+        for one, other in zip(found[name], sums.of_matrix(values[name]), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 3e38, 3000])
+def test_matrices_that_must_be_gone_over_once_more_have_no_sums_when_they_have_passed(wrong):
+    good, bad = matrix(300, 4, 0), matrix(300, 2, 0)
+    bad[:, 1] = wrong
+    passing = sums.Passing({"good": 4, "bad": 2})
+    list(passing.watch([[good[at : at + 128], bad[at : at + 128]] for at in (0, 128, 256)]))
+    assert passing.sums() is None
+
+
 def test_pieces_with_a_value_that_is_not_finite_have_no_sums():
     for wrong in (np.nan, np.inf, -np.inf):
         values = matrix(300, 4, 0)
