@@ -204,13 +204,13 @@ class Synthesize(beam.DoFn):
         by_destination = np.argsort(self.work.layout.partition_of(hashes), kind="stable")
         for at in range(0, len(hashes), _MADE_ROWS):
             some = by_destination[at : at + _MADE_ROWS]
-            made = recipes.make(moved.take(pa.array(some)), rows, self.work.schema, self.work.plan.settings, bank)
+            made = recipes.Made(moved.take(pa.array(some)), rows, self.work.schema, self.work.plan.settings, bank).whole()
             yield from self.work.send(made, hashes[some])
 
     def _look(self, moved: pa.RecordBatch, rows: Rows, bank: Any) -> np.ndarray:
         """Make of synthetic videos the vectors by which distances are taken, float32 [M, D]."""
         visual = replace(self.work.schema, features=self.work.schema.features[:1], extras=())
-        made = recipes.make(moved, rows, visual, self.work.plan.settings, bank)
+        made = recipes.Made(moved, rows, visual, self.work.plan.settings, bank).whole()
         return InBatch(made, visual).sought(np.arange(made.num_rows))
 
     def _gates(self, sample: "Sample", vectors: np.ndarray, keys: np.ndarray, deciding: np.ndarray, rows: Rows, bank: Any) -> Tally[Any]:

@@ -115,11 +115,6 @@ class Made(NamedTuple):
         return {feature.name: pa.FixedSizeListArray.from_arrays(each, feature.size) for feature, each in zip(features, values, strict=True)}
 
 
-def make(recipes: pa.RecordBatch, rows: Rows, schema: Schema, settings: Settings, bank: Deltas | None = None) -> pa.RecordBatch:
-    """Make videos, as `Made.whole` does."""
-    return Made(recipes, rows, schema, settings, bank).whole()
-
-
 def moved_by(recipes: pa.RecordBatch, keys: np.ndarray) -> pa.RecordBatch:
     """Name the videos that recipes speak of by other keys: `keys[row]` (int64 [N]) for each row."""
     for name in ("move_base", "move_other"):

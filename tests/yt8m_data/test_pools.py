@@ -158,7 +158,7 @@ def synthesize(
     """Make the synthetic videos of a partition: how, and the videos."""
     rows = InBatch(part, SCHEMA)
     for made in pools.synthesize(plan, part, rows.sought(np.arange(part.num_rows)), deciding, order, SCHEMA, threads=1):
-        yield made, recipes.make(made.recipes, rows, SCHEMA, plan.settings)
+        yield made, recipes.Made(made.recipes, rows, SCHEMA, plan.settings).whole()
 
 
 def check_distances(videos: list[Video], made: pa.RecordBatch, apart: np.ndarray) -> None:

@@ -31,7 +31,7 @@ def test_originals_come_out_bit_by_bit(count, seed):
     batch = videos(count, seed)
     order = np.random.default_rng(seed).permutation(count)
     how = recipes.of_originals(batch.drop_columns(["rgb", "audio"]), np.arange(count)).take(pa.array(order))
-    made = recipes.make(how, InBatch(batch, VIDEO), VIDEO, Settings())
+    made = recipes.Made(how, InBatch(batch, VIDEO), VIDEO, Settings()).whole()
     assert made.schema.names == batch.schema.names
     expected = batch.take(pa.array(order))
     for feature in VIDEO.features:

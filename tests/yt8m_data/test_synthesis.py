@@ -52,7 +52,7 @@ def make(
     """Make synthetic videos by their recipes."""
     ids = synthesis.synthetic_ids(videos.column("id").to_pylist(), chosen)
     how = synthesis.recipes(videos, ids, chosen, plan, SCHEMA, near, bank)
-    return recipes.make(how, InBatch(videos, SCHEMA), SCHEMA, plan.settings, bank)
+    return recipes.Made(how, InBatch(videos, SCHEMA), SCHEMA, plan.settings, bank).whole()
 
 
 # --- The operators ------------------------------------------------------------------------------------------------------------
