@@ -8,7 +8,6 @@ Products run on one thread each and side by side: OpenBLAS's own threads are slo
 """
 
 import functools
-import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ TILE_QUERIES = 128  # at least; with fewer the product is bound by memory
 GPU_POOL = 4096  # from this size on a pool is worth its way to a GPU
 _SPARE, _GPU_SPARE = 1, 16  # candidates beyond k
 _STRIPS, _STRIPS_FROM = 16, 1024  # a longer row is cut into strips to select from
-_EXACT_ROWS = 512  # candidates whose float64 differences are taken at a time: with fewer, threads wait for the interpreter
+_EXACT_ROWS = 80  # candidates whose float64 differences are taken at a time: few, to stay in a cache
 _UNIT = 2.0**-24  # unit roundoff of float32
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max) / 8
 
@@ -111,13 +110,12 @@ def _threadpools() -> ThreadpoolController:
 _thread = threading.local()
 
 
-def _room(use: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-    """Return an array of this thread's, for one tile after the other: fresh memory would cost as much as a pass over it."""
-    size, room = math.prod(shape), getattr(_thread, use, np.empty(0))
-    if len(room) < size:
-        room = np.empty(size, dtype)
-        setattr(_thread, use, room)
-    return room[:size].reshape(shape)
+def _room(size: int) -> np.ndarray:
+    """Return float32 [size] of this thread's, for one tile after the other: fresh memory would cost as much as a pass over it."""
+    if not hasattr(_thread, "room") or len(_thread.room) < size:
+        _thread.room = np.empty(size, np.float32)
+    room: np.ndarray = _thread.room[:size]
+    return room
 
 
 def _take(vectors: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -194,7 +192,7 @@ class _Prepared(NamedTuple):
         count = len(self.vectors)
         padded = -(-count // _STRIPS) * _STRIPS
         half = ((1 - self._error()) * self.norms / 2 - _TINY * self.vectors.shape[1]).astype(np.float32)
-        scores = _room("scores", (len(queries), padded))
+        scores = _room(len(queries) * padded).reshape(len(queries), padded)
         scores[:, count:] = np.inf
         every = len(queries) == count and (queries == np.arange(count)).all()
         product = scores[:, :count]
@@ -234,16 +232,14 @@ class _Prepared(NamedTuple):
 
     def _squared(self, query: np.ndarray, near: np.ndarray) -> np.ndarray:
         """Take the squared distances of candidates, float64 [t, w]: differences and sums in float64."""
-        squared, size = np.empty(near.shape), self.vectors.shape[1]
+        squared = np.empty(near.shape)
         step = max(1, _EXACT_ROWS // near.shape[1])
+        room = np.empty((step, near.shape[1], self.vectors.shape[1]))
         for at in range(0, len(near), step):
             part = near[at : at + step]
-            taken, own = _room("taken", (*part.shape, size)), _room("own", (len(part), 1, size))
-            np.take(self.vectors, part, axis=0, out=taken, mode="clip")  # which lets other threads work, as indexing does not
-            np.take(self.vectors, query[at : at + step, None], axis=0, out=own, mode="clip")
-            difference = _room("difference", (*part.shape, size), np.float64)
-            np.copyto(difference, taken)
-            difference -= own
+            difference = room[: len(part)]
+            difference[...] = self.vectors[part]
+            difference -= self.vectors[query[at : at + step], None]
             np.vecdot(difference, difference, out=squared[at : at + step])
         return squared
 

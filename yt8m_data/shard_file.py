@@ -96,6 +96,7 @@ class ShardWriter:
             for records in encoded:
                 tfrecord.write(self._output, records)
             return
+        assert vectors is None, "columns are written whole"
         self._pending.append(batch)
         size = rows_at_a_time(self._schema)
         while sum(part.num_rows for part in self._pending) >= size:
