@@ -12,7 +12,7 @@ import tensorflow as tf
 from trainers.chain import Chain
 from trainers.frames import draw
 from trainers.recipe import DataSchema, Frames
-from yt8m_data import classes, codec, storage, tfrecord
+from yt8m_data import classes, codec, compiled, storage, tfrecord
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import LABEL_WEIGHTS, PROVENANCE, Feature, Schema
 
@@ -22,7 +22,6 @@ FILL = {"labels": -1, LABEL_WEIGHTS: 1, "starts": 0, "rated": -1, "ratings": 0} 
 _BESIDE = pa.schema([PROVENANCE.field(LABEL_WEIGHTS)])
 _ANY_CLASS = 2**31  # which classes there are is looked at elsewhere
 _BLOCK_BYTES = tfrecord.BLOCK_BYTES
-_PIECE_BYTES = 64 << 10  # copied at a time, by way of memory that stays in the cache
 _LABELS = 8  # the width of padded lists is a multiple of it, so that batches have few shapes, for each of which XLA compiles a step anew
 
 Rows = np.ndarray | slice
@@ -40,9 +39,7 @@ class Vectors(NamedTuple):
 
     def copy_to(self, out: np.ndarray, rows: np.ndarray) -> None:
         """Copy them to rows of `out`, uint8 [R, bytes]."""
-        step = max(1, _PIECE_BYTES // out.shape[1])
-        for start in range(0, len(rows), step):
-            out[rows[start : start + step]] = self.source[self.places[start : start + step]]
+        compiled.copy_rows(self.source, self.places, out, rows)
 
 
 class Clips(NamedTuple):
@@ -56,9 +53,7 @@ class Clips(NamedTuple):
 
     def copy_to(self, out: np.ndarray, rows: np.ndarray) -> None:
         """Copy them to rows of `out`, uint8 [R, at least T, size], with zeros behind them."""
-        for row, frames in zip(rows.tolist(), self.frames, strict=True):
-            out[row, : len(frames)] = frames
-            out[row, len(frames) :] = 0
+        compiled.copy_clips(self.frames, out, rows)
 
 
 @dataclass
@@ -106,7 +101,7 @@ def read(
     """
     schema = schema_of(data, tuple(SEGMENT_KEYS.values()) if rated else ())
     with closing(Chain(paths)) as chain:
-        for block in tfrecord.read(chain, "", _BLOCK_BYTES, 2, memory):
+        for block in tfrecord.read(chain, "", _BLOCK_BYTES, 2, memory, compiled.scanner()):
             located = codec.locate(block, schema, _BESIDE)
             if located.bad:
                 path = chain.path_at(located.bad[0].offset)
