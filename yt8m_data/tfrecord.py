@@ -65,7 +65,7 @@ class RecordBlock:
     """Consecutive records of one file, undecoded: record i is `data[starts[i]:ends[i]]`.
 
     Attributes:
-      data: uint8, the bytes of the block, framing included; gone when `read` is asked for the next block.
+      data: uint8, the bytes of the block, framing included; gone when its buffer is used again, see `read`.
       starts, ends: int64 [N].
       indices: int64 [N], the records' positions in the file; a record with a bad checksum is missing.
       offset: the position of `data[0]` in the file.
@@ -110,7 +110,7 @@ def read(
 
     A block holds the whole records of the next `block_bytes`, or one larger record. All blocks lie in one buffer, as fresh pages cost more
     than reading into them: when the next block is asked for, the one before loses its `data`. With several buffers the blocks lie in them
-    in turn, so that what was cut out of a block stays as it is until so many more are asked for. `memory` gives a buffer of so many bytes.
+    in turn, and a block keeps its data until so many more are asked for. `memory` gives a buffer of so many bytes.
     `scan` finds the records: None is `plain_scan`; that of `compiled` is faster, and leaves Python's lock to other threads.
 
     Which records share a block depends on the file and `block_bytes` alone. A record whose data fails its checksum is reported in
@@ -120,7 +120,7 @@ def read(
     A gzip file is known by its content, and read as what it holds; offsets are then those in the content.
     """
     buffer, *rest = (memory(block_bytes) for _ in range(buffers))
-    others = deque(rest)
+    others = deque[tuple[np.ndarray, RecordBlock | None]]((other, None) for other in rest)
     offset = index = 0
     have, gzipped = _fill(stream, buffer, 0), None
     if is_gzip(buffer[:have]):
@@ -147,14 +147,15 @@ def read(
             yield block
         if fault:
             return
-        del block.data  # whoever kept the block is not to find other records in it
         have -= used
-        left = buffer[used : used + have]
-        others.append(buffer)
-        buffer = others.popleft()
-        if len(buffer) < len(others[-1] if others else buffer):  # it has grown for a larger record
-            buffer = memory(len(others[-1]))
-        buffer[:have] = left
+        last = buffer
+        others.append((buffer, block))
+        buffer, gone = others.popleft()
+        if gone is not None:
+            del gone.data  # whoever kept the block is not to find other records in it
+        if len(buffer) < len(last):  # it has grown for a larger record
+            buffer = memory(len(last))
+        buffer[:have] = last[used : used + have]
     if gzipped and gzipped.damage:
         block = _block(buffer[:0], np.zeros(1, np.int64), np.ones(0, bool), name, index, offset)
         block.bad.append(BadRecord(name, index, offset, "gzip", f"{gzipped.damage}; what stood behind this place is lost"))
