@@ -90,13 +90,13 @@ def filled(given: Iterable[Sequence[Videos]], shelf: Callable[[], Shelf], rows: 
 def batches(given: Iterator[list[Shelf]]) -> Iterator[Batch]:
     """The batches of shelves, of those that go together in turn; while they are used, the next ones are filled on a thread.
 
-    That begins when some of them are used, so that the memory of the ones before is free.
+    That begins when some of many are used, so that the memory of the ones before is free.
     """
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(next, given, None)
         while shelves := waiting.result():
             number = len(shelves[0])
             for at in range(number):
-                if at == min(_HELD, number - 1):
+                if at == min(_HELD, number // 8):
                     waiting = thread.submit(next, given, None)
                 yield from [shelf.batch(at) for shelf in shelves]

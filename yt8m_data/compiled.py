@@ -43,11 +43,9 @@ def scanner() -> Callable[[np.ndarray], tfrecord.Scanned]:
 
 def scan(data: np.ndarray) -> tfrecord.Scanned:
     """As `tfrecord.plain_scan`; to be had of `scanner`."""
-    most = _count(data)
-    bounds, good = np.zeros(most + 1, np.int64), np.empty(most, bool)
-    number, fault, length = _scan(data, bounds, good)
+    bounds, good, fault, length = _scan(data)
     why = None if not fault else tfrecord.BAD_HEADER if fault == _BAD_HEADER else tfrecord.too_long(length)
-    return tfrecord.Scanned(bounds[: number + 1], good[:number], why)
+    return tfrecord.Scanned(bounds, good, why)
 
 
 def copy_rows(source: np.ndarray, places: np.ndarray, out: np.ndarray, rows: np.ndarray) -> None:
@@ -116,15 +114,18 @@ def _count(data):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _scan(data, bounds, good):  # type: ignore[no-untyped-def]
-    """Fill in the bounds of N records, and whether each one's checksum is right; returns N, what is wrong behind them, and the length there."""
-    number = end = 0
+def _scan(data):  # type: ignore[no-untyped-def]
+    """The bounds of the records, whether their checksums are right, what is wrong behind them, and the length that stands there."""
+    most, number, end, fault, length = _count(data), 0, 0, 0, np.uint64(0)
+    bounds, good = np.zeros(most + 1, np.int64), np.empty(most, np.bool_)
     while end + _HEADER <= len(data):
-        if _masked_crc(data.ctypes.data + end, 8) != _number(data, end + 8, 4):
-            return number, _BAD_HEADER, np.uint64(0)
         length = _number(data, end, 8)
+        if _masked_crc(data.ctypes.data + end, 8) != _number(data, end + 8, 4):
+            fault = _BAD_HEADER
+            break
         if length > _MOST:
-            return number, _TOO_LONG, length
+            fault = _TOO_LONG
+            break
         start = end + _HEADER
         stop = start + np.int64(length)
         end = stop + _CRC
@@ -133,7 +134,7 @@ def _scan(data, bounds, good):  # type: ignore[no-untyped-def]
         good[number] = _masked_crc(data.ctypes.data + start, length) == _number(data, stop, 4)
         number += 1
         bounds[number] = end
-    return number, 0, np.uint64(0)
+    return bounds[: number + 1], good[:number], fault, length
 
 
 @_compiled

@@ -246,7 +246,7 @@ def length_crc(length: int) -> int:
 
 @functools.cache
 def _c_checksum() -> Any:
-    """The C function behind `google_crc32c`: uint32 of a place and a number of bytes. None where it is not compiled in, or not to be found."""
+    """The C function behind `google_crc32c`, which takes a place and a number of bytes; None where there is none, or none to be found."""
     try:
         function = ctypes.CDLL(importlib.import_module("google_crc32c._crc32c").__file__).crc32c_value
     except (ImportError, OSError, AttributeError):
@@ -256,7 +256,7 @@ def _c_checksum() -> Any:
 
 
 def checksum_address() -> int:
-    """Where the C function behind the checksum lies, uint32 of a place and a number of bytes; 0 where it is not to be found."""
+    """Where the C function behind the checksum lies: uint32 of a place and a number of bytes; 0 where there is none to be found."""
     return ctypes.cast(_c_checksum(), ctypes.c_void_p).value or 0
 
 
