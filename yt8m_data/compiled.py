@@ -71,8 +71,13 @@ def copy_clips(clips: Sequence[np.ndarray], out: np.ndarray, rows: np.ndarray) -
     """
     _check(out, rows)
     most, size = out.shape[1:]
-    if len(clips) != len(rows) or any(len(clip) > most or clip.shape[1:] != (size,) or clip.strides[1] != 1 for clip in clips):
-        raise ValueError(f"clips {[clip.shape for clip in clips[:3]]} ... do not go into {len(rows)} rows of {out.shape[1:]}")
+    if len(clips) != len(rows) or any(len(clip) > most or clip.shape[1:] != (size,) for clip in clips):
+        raise ValueError(
+            f"{len(clips)} clips of {sorted({clip.shape for clip in clips})} do not go into {len(rows)} rows of {out.shape[1:]}"
+        )
+    for clip in clips:
+        if clip.dtype != np.uint8 or (clip.size and clip.strides[1] != 1):
+            raise ValueError(f"a clip of {clip.dtype} with strides {clip.strides} has not the bytes of a frame side by side")
     places = np.array([clip.__array_interface__["data"][0] for clip in clips], np.int64)
     lengths = np.array([len(clip) for clip in clips], np.int64)
     strides = np.array([clip.strides[0] for clip in clips], np.int64)
