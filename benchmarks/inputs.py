@@ -1,10 +1,11 @@
 """Videos per second of the input pipeline beside the usual ones, on all cores: `python benchmarks/inputs.py [--seconds S] [--shuffled]`.
 
 Usual at frame level: each example is parsed by itself, its frames are decoded, dequantised and padded to 300, and batches cross as float32.
-Usual at video level: whole batches are parsed, and labels become a dense multi-hot. Ours decodes blocks of records with NumPy; frames cross
-as uint8 and labels as padded ids. All read the same files out of the page cache, in passes over them as an evaluation makes them, or
-shuffled without an end as a training does. Each has a process of its own, with the C library's memory as it is by default and TensorFlow's
-own choice of parallel calls; they take turns. Rates are by wall time; the processor time of all threads stands beside it.
+Usual at video level: whole batches are parsed, and labels become a dense multi-hot. Ours decodes blocks of records with NumPy and
+compiled loops; frames cross as uint8 and labels as padded ids. All read the same files out of the page cache, in passes over them as an
+evaluation makes them, or shuffled without an end as a training does. Each has a process of its own, with the C library's memory as it is by
+default and TensorFlow's own choice of parallel calls; they take turns. Rates are by wall time; the processor time of all threads stands
+beside it.
 """
 
 import argparse

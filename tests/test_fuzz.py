@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from yt8m_data import codec
@@ -37,16 +38,15 @@ def test_damaged_shards_are_told_of(fuzz_shards):
 
 def test_a_reader_that_trusts_checksums_too_much_is_found_out(fuzz_shards, monkeypatch):
     """Without the data's checksum a flipped value is a wrong row."""
-    monkeypatch.setattr(fuzz_shards.tfrecord, "_verify", trusting(fuzz_shards.tfrecord._verify))
+    monkeypatch.setattr(fuzz_shards.tfrecord, "plain_scan", trusting(fuzz_shards.tfrecord.plain_scan))
     failures = fuzz_shards.fuzz(65, seed=2, kinds=("video",))["flipped bits"].failures
     assert any("a wrong row was accepted" in failure for failure in failures)
 
 
-def trusting(verify):
-    def trust(data, bounds, checksums, name, first_index, offset):
-        stored = [int.from_bytes(data[end - 4 : end].tobytes(), "little") for end in bounds[1:]]
-        unmasked = [(value - 0xA282EAD8) % 2**32 for value in stored]
-        return verify(data, bounds, [(crc << 15 | crc >> 17) % 2**32 for crc in unmasked], name, first_index, offset)
+def trusting(scan):
+    def trust(data):
+        found = scan(data)
+        return found._replace(good=np.ones_like(found.good))
 
     return trust
 

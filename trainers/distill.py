@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from trainers.ahead import ahead
 from trainers.batch import Batch
-from trainers.order import ahead
 from trainers.prediction_file import Classes, Predictions
 from trainers.recipe import DataSchema, Distill
 from trainers.run import TrainSet

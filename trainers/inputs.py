@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import order, videos
+from trainers.ahead import ahead
 from trainers.batch import Batch, Shelf, tensors
 from trainers.frames import ALL
 from trainers.metrics import check_labels
@@ -116,12 +117,13 @@ def shuffled(
     begin = position - position % num_records  # of the epoch
     start = max(begin, position - position % room)  # the first video that is put on a shelf
 
-    def read(paths: Sequence[str], epoch: int) -> Iterator[Videos]:
-        return (drawn(keep(found), epoch) for found in videos.read(paths, data, frames, rated, pool.lend))
+    def read(paths: Sequence[str], epoch: int) -> Iterator[tuple[videos.Block, int]]:
+        return ((block, epoch) for block in videos.blocks(paths, pool.lend))
 
-    found = order.behind(order.endless(files, read, seed, _OPEN_FILES, begin // num_records), start - begin)
+    blocks = ahead(order.endless(files, read, seed, _OPEN_FILES, begin // num_records), 1)
+    found = order.behind((drawn(keep(videos.decoded(block, data, frames, rated)), epoch) for block, epoch in blocks), start - begin)
     rows = order.shuffled_rows(room, num_records, seed, start)
-    shelves = order.filled(zip(order.ahead(found, 1)), lambda: Shelf(data, frames, size, number, pool), rows)
+    shelves = order.filled(zip(found), lambda: Shelf(data, frames, size, number, pool), rows)
     return itertools.islice(order.batches(shelves), first - start // room * number, None)
 
 
@@ -158,7 +160,7 @@ def in_order(
 ) -> Iterator[Batch]:
     """The batches of `evaluation_batches`, of those videos that `keep` keeps of what is read."""
     drawn, pool = videos.drawer(data, frames, seed), Pool()
-    found = order.ahead(map(keep, videos.read(files, data, frames, rated)), 1)
+    found = map(keep, videos.read(files, data, frames, rated))
     versions = ([drawn(kept, number) for number in range(repeat)] for kept in found)
     number = max(1, _SHELF_BYTES // (size * sum(map(math.prod, videos.row_shapes(data, frames).values()))))
     shelves = order.filled(versions, lambda: Shelf(data, frames, size, number, pool), itertools.repeat(np.arange(size * number)))

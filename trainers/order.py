@@ -1,6 +1,5 @@
 """In which order videos come: file after file, or files side by side and their videos shuffled, a function of the seed alone."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -17,12 +16,12 @@ _HELD = 3  # batches that are held behind the one that is asked for
 
 
 def endless(
-    files: Sequence[str], read: Callable[[Sequence[str], int], Iterator[Videos]], seed: int, together: int, first_epoch: int
-) -> Iterator[Videos]:
-    """Epoch after epoch, each of all videos once: the files in an order of their own, so many side by side.
+    files: Sequence[str], read: Callable[[Sequence[str], int], Iterator[T]], seed: int, together: int, first_epoch: int
+) -> Iterator[T]:
+    """Epoch after epoch, each of all that is read once: the files in an order of their own, so many side by side.
 
     Args:
-      read: the videos of some files, given the epoch.
+      read: what is in some files, given the epoch.
     """
     for epoch in count(first_epoch):
         ordered = [files[i] for i in np.random.default_rng([seed % 2**64, epoch]).permutation(len(files))]
@@ -37,7 +36,7 @@ def behind(given: Iterable[Videos], skip: int) -> Iterator[Videos]:
         skip = max(0, skip - len(videos))
 
 
-def in_turn(sources: Sequence[Iterator[Videos]]) -> Iterator[Videos]:
+def in_turn(sources: Sequence[Iterator[T]]) -> Iterator[T]:
     """What the sources give, each in its turn, until the last has come to its end."""
     while sources:
         going = []
@@ -91,23 +90,13 @@ def filled(given: Iterable[Sequence[Videos]], shelf: Callable[[], Shelf], rows: 
 def batches(given: Iterator[list[Shelf]]) -> Iterator[Batch]:
     """The batches of shelves, of those that go together in turn; while they are used, the next ones are filled on a thread.
 
-    That begins when some of them are used, so that the memory of the ones before is free.
+    That begins when some of many are used, so that the memory of the ones before is free.
     """
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(next, given, None)
         while shelves := waiting.result():
             number = len(shelves[0])
             for at in range(number):
-                if at == min(_HELD, number - 1):
+                if at == min(_HELD, number // 8):
                     waiting = thread.submit(next, given, None)
                 yield from [shelf.batch(at) for shelf in shelves]
-
-
-def ahead(given: Iterable[T], number: int = 2) -> Iterator[T]:
-    """What is given, so much of it made on a thread of its own while what came before is used."""
-    source = iter(given)
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(next, source, None) for _ in range(number))
-        while (found := waiting.popleft().result()) is not None:
-            waiting.append(thread.submit(next, source, None))
-            yield found

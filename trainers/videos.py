@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from trainers.ahead import ahead
 from trainers.chain import Chain
 from trainers.frames import draw
 from trainers.recipe import DataSchema, Frames
-from yt8m_data import classes, codec, storage, tfrecord
+from yt8m_data import classes, codec, compiled, storage, tfrecord
 from yt8m_data.errors import BadRecord, DataError
 from yt8m_data.schema import LABEL_WEIGHTS, PROVENANCE, Feature, Schema
 
@@ -22,7 +23,6 @@ FILL = {"labels": -1, LABEL_WEIGHTS: 1, "starts": 0, "rated": -1, "ratings": 0} 
 _BESIDE = pa.schema([PROVENANCE.field(LABEL_WEIGHTS)])
 _ANY_CLASS = 2**31  # which classes there are is looked at elsewhere
 _BLOCK_BYTES = tfrecord.BLOCK_BYTES
-_PIECE_BYTES = 64 << 10  # copied at a time, by way of memory that stays in the cache
 _LABELS = 8  # the width of padded lists is a multiple of it, so that batches have few shapes, for each of which XLA compiles a step anew
 
 Rows = np.ndarray | slice
@@ -40,9 +40,7 @@ class Vectors(NamedTuple):
 
     def copy_to(self, out: np.ndarray, rows: np.ndarray) -> None:
         """Copy them to rows of `out`, uint8 [R, bytes]."""
-        step = max(1, _PIECE_BYTES // out.shape[1])
-        for start in range(0, len(rows), step):
-            out[rows[start : start + step]] = self.source[self.places[start : start + step]]
+        compiled.copy_rows(self.source, self.places, out, rows)
 
 
 class Clips(NamedTuple):
@@ -56,9 +54,7 @@ class Clips(NamedTuple):
 
     def copy_to(self, out: np.ndarray, rows: np.ndarray) -> None:
         """Copy them to rows of `out`, uint8 [R, at least T, size], with zeros behind them."""
-        for row, frames in zip(rows.tolist(), self.frames, strict=True):
-            out[row, : len(frames)] = frames
-            out[row, len(frames) :] = 0
+        compiled.copy_clips(self.frames, out, rows)
 
 
 @dataclass
@@ -70,7 +66,7 @@ class Videos:
         is one; "label_weights", float32 [N, L], how much each counts, 1 where a record says nothing. Of frame-level records "num_frames",
         int32 [N]. Where rated segments are asked for, "starts" int64 [N, P], "rated" int32 [N, P], padded with -1, and "ratings" float32
         [N, P], one for each pair of a segment and a class.
-      features: by name; they lie in memory that is written over when the next videos are read.
+      features: by name; they lie in memory that is written over when the next block but one is read.
     """
 
     columns: dict[str, np.ndarray]
@@ -90,28 +86,52 @@ class Videos:
         return self if some.all() else self.take(np.flatnonzero(some))
 
 
-def read(
-    paths: Sequence[str], data: DataSchema, frames: Frames, rated: bool = False, memory: Callable[[int], np.ndarray] = tfrecord.fresh
-) -> Iterator[Videos]:
-    """The videos of shards, in their order, as many at a time as lie in a block; they are gone when two more blocks are asked for.
+class Block(NamedTuple):
+    """Records of some files, not yet decoded."""
+
+    records: tfrecord.RecordBlock
+    files: Chain
+
+
+def read(paths: Sequence[str], data: DataSchema, frames: Frames, rated: bool = False) -> Iterator[Videos]:
+    """The videos of shards, in their order, as many at a time as lie in a block; they are gone when the next ones are asked for.
+
+    The files are read ahead on a thread of its own. Arguments and errors are those of `blocks` and `decoded`.
+    """
+    return (decoded(block, data, frames, rated) for block in ahead(blocks(paths), 1))
+
+
+def blocks(paths: Sequence[str], memory: Callable[[int], np.ndarray] = tfrecord.fresh) -> Iterator[Block]:
+    """The records of shards, block by block; one is gone when two more are asked for.
+
+    Args:
+      memory: gives a buffer of so many bytes.
+
+    Raises:
+      DataError: a file cannot be read.
+    """
+    with closing(Chain(paths)) as chain:
+        for records in tfrecord.read(chain, "", _BLOCK_BYTES, 2, memory, compiled.scanner()):
+            yield Block(records, chain)
+
+
+def decoded(block: Block, data: DataSchema, frames: Frames, rated: bool = False) -> Videos:
+    """The videos of a block.
 
     Args:
       data: keys that it does not name are ignored.
       frames: those behind `max_frames` of a video are left out; which are drawn of the rest is not looked at.
       rated: also give the pairs of segments and classes that were rated.
-      memory: gives a buffer of so many bytes.
 
     Raises:
-      DataError: a file or a record cannot be read.
+      DataError: a record cannot be read.
     """
     schema = schema_of(data, tuple(SEGMENT_KEYS.values()) if rated else ())
-    with closing(Chain(paths)) as chain:
-        for block in tfrecord.read(chain, "", _BLOCK_BYTES, 2, memory):
-            located = codec.locate(block, schema, _BESIDE)
-            if located.bad:
-                path = chain.path_at(located.bad[0].offset)
-                raise unreadable(_first_bad(path, schema) or replace(located.bad[0], file=path))
-            yield _videos(located, data, frames.max_frames)
+    located = codec.locate(block.records, schema, _BESIDE)
+    if located.bad:
+        path = block.files.path_at(located.bad[0].offset)
+        raise unreadable(_first_bad(path, schema) or replace(located.bad[0], file=path))
+    return _videos(located, data, frames.max_frames)
 
 
 def _first_bad(path: str, schema: Schema) -> BadRecord | None:

@@ -11,7 +11,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -31,19 +31,33 @@ _HEADER = struct.Struct("<QI")
 LENGTH, CRC = struct.Struct("<Q"), struct.Struct("<I")
 HEADER_BYTES, CRC_BYTES = _HEADER.size, CRC.size
 FRAME_BYTES = HEADER_BYTES + CRC_BYTES  # around each record
-_MASK = 0xA282EAD8
+MASK = 0xA282EAD8
 PROBE_BYTES = HEADER_BYTES  # of a file that `is_gzip` looks at
 
 # Why a file cannot be read on: the kind of the bad record and its reason.
-_Fault = tuple[str, str]
+Fault = tuple[str, str]
 BAD_HEADER = ("header", "the checksum of the length is wrong: this is no TFRecord file, or a damaged one")
 TRUNCATED = ("truncated", "the file ends inside this record")
+
+
+class Scanned(NamedTuple):
+    """The N whole records that a block begins with.
+
+    Attributes:
+      bounds: int64 [N + 1], from 0: where they begin, and where the last one ends.
+      good: bool [N], whether the checksum of the data is right.
+      fault: what is wrong behind the last one.
+    """
+
+    bounds: np.ndarray
+    good: np.ndarray
+    fault: Fault | None
 
 
 def masked_crc(data: bytes) -> int:
     """CRC-32C of `data`, rotated right by 15 bits and shifted by a constant (TensorFlow's mask)."""
     crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + MASK) & 0xFFFFFFFF
 
 
 @dataclass
@@ -51,7 +65,7 @@ class RecordBlock:
     """Consecutive records of one file, undecoded: record i is `data[starts[i]:ends[i]]`.
 
     Attributes:
-      data: uint8, the bytes of the block, framing included; gone when `read` is asked for the next block.
+      data: uint8, the bytes of the block, framing included; gone when its buffer is used again, see `read`.
       starts, ends: int64 [N].
       indices: int64 [N], the records' positions in the file; a record with a bad checksum is missing.
       offset: the position of `data[0]` in the file.
@@ -85,13 +99,19 @@ def fresh(size: int) -> np.ndarray:
 
 
 def read(
-    stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, buffers: int = 1, memory: Callable[[int], np.ndarray] = fresh
+    stream: BinaryIO,
+    name: str,
+    block_bytes: int = BLOCK_BYTES,
+    buffers: int = 1,
+    memory: Callable[[int], np.ndarray] = fresh,
+    scan: Callable[[np.ndarray], Scanned] | None = None,
 ) -> Iterator[RecordBlock]:
     """Read a file block by block, checking both checksums of every record.
 
     A block holds the whole records of the next `block_bytes`, or one larger record. All blocks lie in one buffer, as fresh pages cost more
     than reading into them: when the next block is asked for, the one before loses its `data`. With several buffers the blocks lie in them
-    in turn, so that what was cut out of a block stays as it is until so many more are asked for. `memory` gives a buffer of so many bytes.
+    in turn, and a block keeps its data until so many more are asked for. `memory` gives a buffer of so many bytes.
+    `scan` finds the records: None is `plain_scan`; that of `compiled` is faster, and leaves Python's lock to other threads.
 
     Which records share a block depends on the file and `block_bytes` alone. A record whose data fails its checksum is reported in
     `RecordBlock.bad` and passed over. A header that fails, or a record that ends past the file, ends the file: where the next record
@@ -100,15 +120,15 @@ def read(
     A gzip file is known by its content, and read as what it holds; offsets are then those in the content.
     """
     buffer, *rest = (memory(block_bytes) for _ in range(buffers))
-    others = deque(rest)
+    others = deque[tuple[np.ndarray, RecordBlock | None]]((other, None) for other in rest)
     offset = index = 0
     have, gzipped = _fill(stream, buffer, 0), None
     if is_gzip(buffer[:have]):
         gzipped = GzipStream(stream, buffer[:have].tobytes())
         stream, have = gzipped, 0  # type: ignore[assignment]
     while have := _fill(stream, buffer, have):
-        bounds, checksums, fault = _scan(buffer[:have])
-        used = bounds[-1]
+        bounds, good, fault = (scan or plain_scan)(buffer[:have])
+        used = int(bounds[-1])
         if fault is None and used < have < len(buffer):
             fault = ("gzip", gzipped.damage) if gzipped and gzipped.damage else TRUNCATED
         if fault is None and not used:  # a record larger than a block
@@ -116,8 +136,8 @@ def read(
             larger[:have] = buffer[:have]
             buffer = larger
             continue
-        block = _verify(buffer[:used], bounds, checksums, name, index, offset)
-        index += len(checksums)
+        block = _block(buffer[:used], bounds, good, name, index, offset)
+        index += len(good)
         offset += used
         if fault:
             kind, reason = fault
@@ -127,16 +147,17 @@ def read(
             yield block
         if fault:
             return
-        del block.data  # whoever kept the block is not to find other records in it
         have -= used
-        left = buffer[used : used + have]
-        others.append(buffer)
-        buffer = others.popleft()
-        if len(buffer) < len(others[-1] if others else buffer):  # it has grown for a larger record
-            buffer = memory(len(others[-1]))
-        buffer[:have] = left
+        last = buffer
+        others.append((buffer, block))
+        buffer, gone = others.popleft()
+        if gone is not None:
+            del gone.data  # whoever kept the block is not to find other records in it
+        if len(buffer) < len(last):  # it has grown for a larger record
+            buffer = memory(len(last))
+        buffer[:have] = last[used : used + have]
     if gzipped and gzipped.damage:
-        block = _verify(buffer[:0], [0], [], name, index, offset)
+        block = _block(buffer[:0], np.zeros(1, np.int64), np.ones(0, bool), name, index, offset)
         block.bad.append(BadRecord(name, index, offset, "gzip", f"{gzipped.damage}; what stood behind this place is lost"))
         yield block
 
@@ -209,7 +230,7 @@ def _write_framed(stream: BinaryIO, framed: Framed) -> int:
         crc = np.array(
             [checksum(data[start:end]) for start, end in zip(starts[some].tolist(), ends[some].tolist(), strict=True)], np.uint32
         )
-        masked = (crc >> 15 | crc << 17) + np.uint32(_MASK)
+        masked = (crc >> 15 | crc << 17) + np.uint32(MASK)
         wire.scatter(data, ends[some], masked.astype("<u4").view(np.uint8).reshape(-1, CRC_BYTES))
         end = int(ends[some][-1]) + CRC_BYTES
         stream.write(data[begin:end].data)
@@ -224,17 +245,26 @@ def length_crc(length: int) -> int:
 
 
 @functools.cache
-def _unlocked() -> Callable[[np.ndarray], int]:
-    """What computes the CRC-32C of an array, uint8, while other threads go on; `google_crc32c` itself keeps Python's lock.
-
-    It calls the C function behind it, where that is compiled in and can be found.
-    """
+def _c_checksum() -> Any:
+    """The C function behind `google_crc32c`, which takes a place and a number of bytes; None where there is none, or none to be found."""
     try:
         function = ctypes.CDLL(importlib.import_module("google_crc32c._crc32c").__file__).crc32c_value
     except (ImportError, OSError, AttributeError):
-        return google_crc32c.value
+        return None
     function.restype, function.argtypes = ctypes.c_uint32, [ctypes.c_void_p, ctypes.c_size_t]
-    return lambda data: function(data.ctypes.data, data.nbytes)
+    return function
+
+
+def checksum_address() -> int:
+    """Where the C function behind the checksum lies: uint32 of a place and a number of bytes; 0 where there is none to be found."""
+    return ctypes.cast(_c_checksum(), ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def _unlocked() -> Callable[[np.ndarray], int]:
+    """What computes the CRC-32C of an array, uint8, while other threads go on, where it can; `google_crc32c` itself keeps Python's lock."""
+    function = _c_checksum()
+    return google_crc32c.value if function is None else lambda data: function(data.ctypes.data, data.nbytes)
 
 
 def _fill(stream: BinaryIO, buffer: np.ndarray, have: int) -> int:
@@ -245,11 +275,8 @@ def _fill(stream: BinaryIO, buffer: np.ndarray, have: int) -> int:
     return have
 
 
-def _scan(data: np.ndarray) -> tuple[list[int], list[int], _Fault | None]:
-    """Find the whole records in `data`, which begins with one.
-
-    Returns the bounds of the N records (N + 1 numbers, from 0), the checksums of their data, and what is wrong behind the last.
-    """
+def plain_scan(data: np.ndarray) -> Scanned:
+    """Find the whole records in `data`, uint8, which begins with one."""
     bounds: list[int] = [0]
     checksums: list[int] = []
     known: dict[int, int] = {}  # records of one kind share few lengths, so most headers have been checked before
@@ -259,9 +286,9 @@ def _scan(data: np.ndarray) -> tuple[list[int], list[int], _Fault | None]:
         length, crc = unpack(view, end)
         if known.get(length) != crc:
             if masked_crc(bytes(view[end : end + 8])) != crc:
-                return bounds, checksums, BAD_HEADER
+                return _compared(data, bounds, checksums, BAD_HEADER)
             if length > MAX_RECORD_BYTES:
-                return bounds, checksums, ("header", f"a length of {length} bytes is more than any record has")
+                return _compared(data, bounds, checksums, too_long(length))
             known[length] = crc
         start = end + HEADER_BYTES
         stop = start + length
@@ -271,16 +298,26 @@ def _scan(data: np.ndarray) -> tuple[list[int], list[int], _Fault | None]:
         whole = data[start:stop]  # the bytes of an array are read in place, those of a memoryview are not
         checksums.append(checksum(whole) if length < _LARGE_BYTES else unlocked(whole))
         bounds.append(end)
-    return bounds, checksums, None
+    return _compared(data, bounds, checksums, None)
 
 
-def _verify(data: np.ndarray, bounds: list[int], checksums: list[int], name: str, first_index: int, offset: int) -> RecordBlock:
-    """Compare the checksums of the records with those in the file, and leave out the records that fail."""
+def too_long(length: int) -> Fault:
+    """What is wrong with a header that claims more than MAX_RECORD_BYTES."""
+    return "header", f"a length of {length} bytes is more than any record has"
+
+
+def _compared(data: np.ndarray, bounds: list[int], checksums: list[int], fault: Fault | None) -> Scanned:
+    """Compare the checksums of the records with those in the file."""
     edges, crc = np.array(bounds), np.array(checksums, np.uint32)
-    starts, ends = edges[:-1] + HEADER_BYTES, edges[1:] - CRC_BYTES
-    good = (crc >> 15 | crc << 17) + np.uint32(_MASK) == wire.gather(data, ends, CRC_BYTES).view("<u4")[:, 0]
+    given = wire.gather(data, edges[1:] - CRC_BYTES, CRC_BYTES).view("<u4")[:, 0]
+    return Scanned(edges, (crc >> 15 | crc << 17) + np.uint32(MASK) == given, fault)
+
+
+def _block(data: np.ndarray, bounds: np.ndarray, good: np.ndarray, name: str, first_index: int, offset: int) -> RecordBlock:
+    """The records between `bounds`, without those whose checksum is wrong."""
+    starts, ends = bounds[:-1] + HEADER_BYTES, bounds[1:] - CRC_BYTES
     bad = [
-        BadRecord(name, first_index + row, offset + bounds[row], "crc", "the checksum of the data is wrong")
+        BadRecord(name, first_index + row, offset + int(bounds[row]), "crc", "the checksum of the data is wrong")
         for row in np.flatnonzero(~good).tolist()
     ]
     indices = first_index + np.arange(len(starts))

@@ -275,7 +275,7 @@ def frames(buffer: np.ndarray, start: int, length: int, size: int) -> np.ndarray
     if length % stride:
         return None
     matrix = buffer[start : start + length].reshape(-1, stride)
-    same = (matrix[:, : len(header)] == np.frombuffer(header, np.uint8)).all()
+    same = matrix[:, : len(header)].tobytes() == header * len(matrix)
     return matrix[:, len(header) :] if same else None
 
 

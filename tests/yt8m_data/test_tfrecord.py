@@ -161,6 +161,16 @@ def test_a_block_is_gone_when_the_next_one_is_asked_for():
         first.record(0)
 
 
+@given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=30), block_sizes, st.integers(1, 4))
+def test_with_several_buffers_a_block_stays_until_so_many_more_are_asked_for(records, block_bytes, buffers):
+    held = []
+    for block in tfrecord.read(io.BytesIO(framed(records)), "shard", block_bytes, buffers):
+        held.append(block)
+        for earlier in held[-buffers:]:
+            assert [earlier.record(row) for row in range(len(earlier))] == [records[index] for index in earlier.indices]
+        assert not any(hasattr(earlier, "data") for earlier in held[:-buffers])
+
+
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=30), block_sizes)
 def test_a_bad_record_tells_its_place_in_the_file(records, block_bytes):
     data = framed(records)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from trainers import inputs, order, videos
+from trainers import inputs, videos
+from trainers.ahead import ahead
 from trainers.batch import Batch, tensors
 from trainers.frames import ALL
 from trainers.metrics import check_labels
@@ -29,13 +30,13 @@ def training_batches(
 
     frames, settings = Frames(max_frames=max_frames), (training.batch_size, training.seed, training.shuffle_buffer, first_step)
     found = inputs.shuffled(files, data, frames, _rated, num_videos, *settings, rated=True)
-    return order.ahead(tensors(_with_segments(batch)) for batch in found)
+    return ahead(tensors(_with_segments(batch)) for batch in found)
 
 
 def evaluation_batches(files: Sequence[str], data: DataSchema, max_frames: int) -> Iterator[Batch]:
     """Every video with rated segments once, in the order of the files."""
     found = inputs.in_order(files, data, Frames(max_frames=max_frames), _rated, _VIDEOS["rated"], rated=True)
-    return order.ahead(tensors(_with_segments(batch)) for batch in found)
+    return ahead(tensors(_with_segments(batch)) for batch in found)
 
 
 def every_segment(files: Sequence[str], data: DataSchema, max_frames: int) -> Iterator[Batch]:
@@ -47,7 +48,7 @@ def every_segment(files: Sequence[str], data: DataSchema, max_frames: int) -> It
         return _of_segments(batch, np.repeat(np.arange(len(counts)), counts), ordinals * LENGTH)
 
     found = inputs.in_order(files, data, Frames(max_frames=max_frames), lambda found: found, _VIDEOS["every"])
-    return order.ahead(tensors(cut(batch)) for batch in found)
+    return ahead(tensors(cut(batch)) for batch in found)
 
 
 def count_ratings(files: Sequence[str], data: DataSchema) -> tuple[int, list[int]]:

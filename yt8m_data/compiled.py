@@ -1,0 +1,157 @@
+"""Loops over bytes that are compiled, and so leave Python's lock to other threads: by `numba`, whose import takes a third of a second.
+
+Machine code is kept beside this file, or in the user's cache, so that it is compiled once. It checks nothing: what calls it here does.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+from numba import types
+
+from yt8m_data import tfrecord
+
+_HEADER, _CRC, _MOST, _MASK = tfrecord.HEADER_BYTES, tfrecord.CRC_BYTES, tfrecord.MAX_RECORD_BYTES, tfrecord.MASK
+_BAD_HEADER, _TOO_LONG = 1, 2
+
+# Functions of C by name, so that machine code out of the cache finds them; places in memory are numbers.
+_copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
+_fill = types.ExternalFunction("memset", types.uintp(types.uintp, types.int32, types.uintp))
+_checksum = types.ExternalFunction("yt8m_crc32c", types.uint32(types.uintp, types.uintp))
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as machine code, made when it is first called."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither this folder nor the user's cache can be written
+        return numba.njit(nogil=True)(function)
+
+
+@functools.cache
+def scanner() -> Callable[[np.ndarray], tfrecord.Scanned]:
+    """What finds records: `scan`, or `tfrecord.plain_scan` where the C function behind the checksum is not to be found."""
+    address = tfrecord.checksum_address()
+    if not address:
+        return tfrecord.plain_scan
+    llvmlite.binding.add_symbol("yt8m_crc32c", address)
+    return scan
+
+
+def scan(data: np.ndarray) -> tfrecord.Scanned:
+    """As `tfrecord.plain_scan`; to be had of `scanner`."""
+    bounds, good, fault, length = _scan(data)
+    why = None if not fault else tfrecord.BAD_HEADER if fault == _BAD_HEADER else tfrecord.too_long(length)
+    return tfrecord.Scanned(bounds, good, why)
+
+
+def copy_rows(source: np.ndarray, places: np.ndarray, out: np.ndarray, rows: np.ndarray) -> None:
+    """`out[rows] = source[places]`, of uint8 [M, size] and [R, size], which may lie at any distance from each other.
+
+    Raises:
+      IndexError: a place is not in the source, or a row not in `out`.
+      ValueError: the arrays have other shapes, or the bytes of a row do not lie side by side.
+    """
+    _check(source, places)
+    _check(out, rows)
+    if source.shape[1:] != out.shape[1:] or len(places) != len(rows):
+        raise ValueError(f"{len(places)} rows of {source.shape[1:]} bytes do not go into {len(rows)} rows of {out.shape[1:]}")
+    _copy_rows(source.ctypes.data, source.strides[0], places, out.ctypes.data, out.strides[0], rows, out.shape[1])
+
+
+def copy_clips(clips: Sequence[np.ndarray], out: np.ndarray, rows: np.ndarray) -> None:
+    """Copy clips, uint8 [T, size] each, to rows of `out`, uint8 [R, at least T, size], with zeros behind them.
+
+    Raises:
+      IndexError: a row is not in `out`.
+      ValueError: a clip does not fit, or the bytes of a frame do not lie side by side.
+    """
+    _check(out, rows)
+    most, size = out.shape[1:]
+    if len(clips) != len(rows) or any(len(clip) > most or clip.shape[1:] != (size,) for clip in clips):
+        raise ValueError(
+            f"{len(clips)} clips of {sorted({clip.shape for clip in clips})} do not go into {len(rows)} rows of {out.shape[1:]}"
+        )
+    for clip in clips:
+        if clip.dtype != np.uint8 or (clip.size and clip.strides[1] != 1):
+            raise ValueError(f"a clip of {clip.dtype} with strides {clip.strides} has not the bytes of a frame side by side")
+    places = np.array([clip.__array_interface__["data"][0] for clip in clips], np.int64)
+    lengths = np.array([len(clip) for clip in clips], np.int64)
+    strides = np.array([clip.strides[0] for clip in clips], np.int64)
+    _copy_clips(places, lengths, strides, out.ctypes.data, most, size, rows)
+
+
+def _check(array: np.ndarray, rows: np.ndarray) -> None:
+    if array.dtype != np.uint8 or array.strides[1:] != np.empty((1, *array.shape[1:]), np.uint8).strides[1:]:
+        raise ValueError(f"an array of {array.dtype} with strides {array.strides} is not one of rows of bytes")
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(array):
+        raise IndexError(f"rows {rows.min()}..{rows.max()} are not all among 0..{len(array) - 1}")
+
+
+@_compiled
+def _number(data, start, size):  # type: ignore[no-untyped-def]
+    number = np.uint64(0)
+    for at in range(size):
+        number |= np.uint64(data[start + at]) << np.uint64(8 * at)
+    return number
+
+
+@_compiled
+def _masked_crc(place, size):  # type: ignore[no-untyped-def]
+    crc = np.uint64(_checksum(place, size))
+    return ((crc >> np.uint64(15) | crc << np.uint64(17)) + np.uint64(_MASK)) & np.uint64(0xFFFFFFFF)
+
+
+@_compiled
+def _count(data):  # type: ignore[no-untyped-def]
+    """How many whole records there are, if all headers are right."""
+    number = end = 0
+    while end + _HEADER + _CRC <= len(data):
+        length = _number(data, end, 8)
+        if length > len(data):
+            break
+        end += _HEADER + np.int64(length) + _CRC
+        number += end <= len(data)
+    return number
+
+
+@_compiled
+def _scan(data):  # type: ignore[no-untyped-def]
+    """The bounds of the records, whether their checksums are right, what is wrong behind them, and the length that stands there."""
+    most, number, end, fault, length = _count(data), 0, 0, 0, np.uint64(0)
+    bounds, good = np.zeros(most + 1, np.int64), np.empty(most, np.bool_)
+    while end + _HEADER <= len(data):
+        length = _number(data, end, 8)
+        if _masked_crc(data.ctypes.data + end, 8) != _number(data, end + 8, 4):
+            fault = _BAD_HEADER
+            break
+        if length > _MOST:
+            fault = _TOO_LONG
+            break
+        start = end + _HEADER
+        stop = start + np.int64(length)
+        end = stop + _CRC
+        if end > len(data):
+            break
+        good[number] = _masked_crc(data.ctypes.data + start, length) == _number(data, stop, 4)
+        number += 1
+        bounds[number] = end
+    return bounds[: number + 1], good[:number], fault, length
+
+
+@_compiled
+def _copy_rows(source, source_stride, places, out, out_stride, rows, size):  # type: ignore[no-untyped-def]
+    for at in range(len(rows)):
+        _copy(out + rows[at] * out_stride, source + places[at] * source_stride, size)
+
+
+@_compiled
+def _copy_clips(places, lengths, strides, out, most, size, rows):  # type: ignore[no-untyped-def]
+    for at in range(len(rows)):
+        target = out + rows[at] * most * size
+        for frame in range(lengths[at]):
+            _copy(target + frame * size, places[at] + frame * strides[at], size)
+        _fill(target + lengths[at] * size, 0, (most - lengths[at]) * size)
