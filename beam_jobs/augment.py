@@ -34,13 +34,80 @@ _COUNTED = "counted"  # the folder of the work folder for the statistics of the 
 
 
 class _Prepared(NamedTuple):
-    """What stands before the pipeline starts; `before` is what `stats.json` holds of the input."""
+    """What stands before the pipeline starts; `before` is what `stats.json` holds of the input, `counted` whether the job counted it."""
 
     before: dict[str, Any]
     plan: sampling.Plan
     packed: pools.Pools
     layout: Layout
     work: Work
+    counted: bool
+
+
+class Written(NamedTuple):
+    """Shards that are written, and all that the books on them are drawn up from."""
+
+    source: Input
+    output: Output
+    holdout: HoldOut | None
+    prepared: _Prepared
+    came: outcome.Outcome
+
+    def conclude(self) -> Resumed:
+        """Hold the books against each other, and write all that `run` does beside the shards.
+
+        Raises:
+          DataError: the books do not balance, or the input is rotten.
+        """
+        source, came, (before, plan, _, _, work, counted) = self.source, self.came, self.prepared
+        folder, bad, forecast = storage.to_path(self.output.folder), came.bad, came.forecast[:-1]
+        source.check_bad(bad, came.books.get("read", 0))
+        if came.books.get(outcome.FILES) != len(source.files):
+            found = f"{came.books.get(outcome.FILES)} of {len(source.files)} files"
+            raise DataError(f"{found} were read, so Beam lost some on the way: run it again")
+        totals = totals_of(came.books, bad, came.entries, plan.settings.methods)
+        if counted and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
+            was = before["num_records"]
+            raise DataError(f"{totals['read']} records were read, but {was} a moment before: the input changes, run it again")
+        after = came.statistics.to_dict()
+        check_forecast(plan, forecast, after)
+        if bad:
+            with shards.atomic_write(folder / "bad_records.jsonl") as stream:
+                stream.write(bad_lines(bad))
+        shards.write_json(folder / "stats_before.json", before)
+        shards.write_json(folder / "stats_after.json", after)
+        manifest = self._manifest(totals, forecast, np.array(after["label_counts"]))
+        shards.write_json(folder / shards.MANIFEST, manifest)
+        work.remove()
+        steps = {step: [unit.found for unit in came.progress if unit.step == step] for step in outcome.STEPS}
+        return Resumed(manifest, resumption(steps) if work.resumed else "")
+
+    def _manifest(self, totals: dict[str, int], forecast: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+        source, came, books, holdout = self.source, self.came, self.came.books, self.holdout
+        plan, packed, chunk = self.prepared.plan, self.prepared.packed, self.output.chunk_shards
+        first = source.schema.features[0].name
+        return {
+            "job": "augment",
+            "totals": totals,
+            "num_classes": source.schema.num_classes,
+            "schema": asdict(source.schema),
+            "pool": "global" if chunk is None else f"chunks of {chunk} files",
+            "sub_pools": {str(label): int(packed.salts[label]) for label in np.flatnonzero(packed.salts > 1).tolist()},
+            "versions": versions(),
+            "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
+            "shards": came.entries,
+            "neighbors": pools.distance_histogram(first, part_of(books, DISTANCE)),
+            "synthetic_label_counts": dict(sorted(part_of(books, LABEL).items())),
+            "forecast": {"bound": plan.bound, "records": float(forecast[-1]), "label_counts": forecast[:-1].tolist()},
+            "unfilled": sampling.unfilled(plan, after, per_label(books, OWN, plan), per_label(books, FILLER, plan)),
+            "quality": quality_of(first, books),
+            **(
+                {"holdout": holdouts.summarize(holdout, came.near, books.get(route.NEAR, 0), books.get(outcome.HELD_OUT_BAD, 0))}
+                if holdout is not None
+                else {}
+            ),
+            "plan": plan.to_dict(),
+        }
 
 
 def run(
@@ -64,55 +131,27 @@ def run(
     Raises:
       DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
     """
-    before, plan, packed, layout, work = _prepare(source, settings, output, engine, counts, holdout)
-    folder = storage.to_path(output.folder)
-    bank = collect_bank(source, plan, engine, folder, str(work.spill))
+    return write(source, settings, output, engine, counts, holdout).conclude()
+
+
+def write(
+    source: Input,
+    settings: sampling.Settings,
+    output: Output,
+    engine: runners.Engine,
+    counts: str | None = None,
+    holdout: HoldOut | None = None,
+) -> Written:
+    """Write the shards, as `run` does; the output is whole when that is concluded."""
+    prepared = _prepare(source, settings, output, engine, counts, holdout)
+    _, plan, packed, layout, work, _ = prepared
+    bank = collect_bank(source, plan, engine, storage.to_path(output.folder), str(work.spill))
     store = work.runs("features") if engine.runner == "local" else None
     mapped = room.mapped(source, plan, packed, engine, output)
     turns = room.turns(source, engine, output.memory - mapped, str(work.spill))
     shared = route.Work(plan, packed, layout, source.schema, store, bank if synthesis.DELTA in settings.methods else None, mapped > 0)
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
-    came = rebalance.run(job, engine, work)
-    entries, books, bad, forecast = came.entries, came.books, came.bad, came.forecast[:-1]
-    source.check_bad(bad, books.get("read", 0))
-    if books.get(outcome.FILES) != len(source.files):
-        raise DataError(f"{books.get(outcome.FILES)} of {len(source.files)} files were read, so Beam lost some on the way: run it again")
-    totals = totals_of(books, bad, entries, settings.methods)
-    if counts is None and totals["read"] != before["num_records"] + before["bad_records"]["total"]:
-        raise DataError(f"{totals['read']} records were read, but {before['num_records']} a moment before: the input changes, run it again")
-    after = came.statistics.to_dict()
-    check_forecast(plan, forecast, after)
-    if bad:
-        with shards.atomic_write(folder / "bad_records.jsonl") as stream:
-            stream.write(bad_lines(bad))
-    shards.write_json(folder / "stats_before.json", before)
-    shards.write_json(folder / "stats_after.json", after)
-    manifest = {
-        "job": "augment",
-        "totals": totals,
-        "num_classes": source.schema.num_classes,
-        "schema": asdict(source.schema),
-        "pool": "global" if output.chunk_shards is None else f"chunks of {output.chunk_shards} files",
-        "sub_pools": {str(label): int(packed.salts[label]) for label in np.flatnonzero(packed.salts > 1).tolist()},
-        "versions": versions(),
-        "inputs": [{"path": path, "bytes": storage.size(path)} for path in source.files],
-        "shards": entries,
-        "neighbors": pools.distance_histogram(source.schema.features[0].name, part_of(books, DISTANCE)),
-        "synthetic_label_counts": dict(sorted(part_of(books, LABEL).items())),
-        "forecast": {"bound": plan.bound, "records": float(forecast[-1]), "label_counts": forecast[:-1].tolist()},
-        "unfilled": sampling.unfilled(plan, np.array(after["label_counts"]), per_label(books, OWN, plan), per_label(books, FILLER, plan)),
-        "quality": quality_of(source.schema.features[0].name, books),
-        **(
-            {"holdout": holdouts.summarize(holdout, came.near, books.get(route.NEAR, 0), books.get(outcome.HELD_OUT_BAD, 0))}
-            if holdout is not None
-            else {}
-        ),
-        "plan": plan.to_dict(),
-    }
-    shards.write_json(folder / shards.MANIFEST, manifest)
-    work.remove()
-    steps = {step: [unit.found for unit in came.progress if unit.step == step] for step in outcome.STEPS}
-    return Resumed(manifest, resumption(steps) if work.resumed else "")
+    return Written(source, output, holdout, prepared, rebalance.run(job, engine, work))
 
 
 def _prepare(
@@ -140,10 +179,10 @@ def _prepare(
     room.check_budget(source, plan, packed, engine, output.memory)
     work = work or open_work(output.folder, order, output.overwrite)
     if counted is not None:
-        folders.write(counted, str(work.folder / _COUNTED), None)
+        folders.note(counted, before, str(work.folder / _COUNTED))
     growth = sampling.growth(plan, sets)
     room.check_disk(source, plan, growth, packed, output)
-    return _Prepared(before, plan, packed, room.layout(source, plan, growth, output, engine), work)
+    return _Prepared(before, plan, packed, room.layout(source, plan, growth, output, engine), work, counts is None)
 
 
 def _order(

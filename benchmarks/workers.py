@@ -1,14 +1,22 @@
 """What a second worker gains, on two cores: `python benchmarks/workers.py [--folder DIR] [--rounds N] [--jobs stats shard augment]`.
 
-The whole commands `yt8m-data stats`, `shard` and `augment` run over video-level shards with one worker and with two in turn, each in a new
-process, imports and all, after what the one before wrote has been removed, untimed. Beside them stands what the machine lets two processes
-gain at all, measured in the same rounds: the bare work of the job without Beam, by one process over all files and by two over half of the
-files each, from when they have imported everything until the last one is done. Memory, its pages and the disk serve both processes.
+The whole commands `yt8m-data stats`, `shard` and `augment` run over video-level shards in three ways in turn, each in a new process, with
+imports, after what the one before wrote has been removed, untimed:
+
+  one core   `--workers 1`, and all its threads and processes share one core
+  one        `--workers 1` with both cores: BLAS, the search for neighbours and compression have threads, so it uses some of the second core
+  two        `--workers 2` with both cores
+
+The first ratio, one core / two, tells what a second core gains with the worker on it; the second, one / two, what `--workers 2` gains on a
+machine that has two cores anyway. Beside them stands what the machine lets two processes gain at all, measured in the same rounds: the bare
+work of the job without Beam, by one process over all files and by two over half of the files each, from when they have imported everything
+until the last one is done. Memory, its pages and the disk serve both processes.
 
 The figures are medians over the rounds. CPU is the processor time of all processes. The shards are made once in the folder and kept.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -17,10 +25,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))  # before anything counts the cores
+CORES = sorted(os.sched_getaffinity(0))[:2]
+os.sched_setaffinity(0, CORES)  # before anything counts the cores
 
 from yt8m_data import codec, synth, tfrecord  # noqa: E402
 from yt8m_data.schema import sniff  # noqa: E402
@@ -35,6 +44,7 @@ JOBS = {  # their options, and whether their bare work writes what it has read
     "shard": ([], True),
     "augment": (["--threshold", "2000", "--neighbors", "1", "--method", "interpolate"], True),
 }
+WAYS = {"one core": (1, CORES[:1]), "one": (1, CORES), "two": (2, CORES)}  # the workers, and the cores that they may have
 Taken = tuple[float, float]  # seconds by the wall, and of all processors
 
 
@@ -51,34 +61,38 @@ def main() -> None:
     files = expand([os.path.join(made, "*.tfrecord")])
     size = sum(len(Path(path).read_bytes()) for path in files)  # and into the page cache
     print(f"{size / 1e9:.2f} GB in {len(files)} files, {options.rounds} rounds\n")
-    print(f"{'':<36}{'one: wall':>10}{'CPU':>8}{'two: wall':>10}{'CPU':>8}{'one / two':>10}")
+    heads = "".join(f"{way + ': wall':>15}{'CPU':>7}" for way in WAYS)
+    print(f"{'':<24}{heads}{'one core / two':>16}{'one / two':>11}")
     for job in options.jobs:
         measure(job, files, out, options.rounds)
 
 
 def measure(job: str, files: list[str], out: str, rounds: int) -> None:
-    """Run a job and its bare work in turn with one worker and two, and print the medians."""
-    taken: dict[tuple[str, int], list[Taken]] = {}
-    writes = JOBS[job][1]
-    rows: dict[str, Callable[[int], Taken]] = {
-        f"yt8m-data {job}": lambda workers: run_command(job, files, out, workers),
-        f"  bare: {'read and write' if writes else 'read'}": lambda workers: run_bare(files, out if writes else None, workers),
+    """Run a job and its bare work in turn in all ways, and print the medians."""
+    taken: dict[tuple[str, str], list[Taken]] = {}
+    written = out if JOBS[job][1] else None
+    rows: dict[str, Callable[[int, list[int]], Taken]] = {
+        f"yt8m-data {job}": lambda workers, cores: run_command(job, files, out, workers, cores),
+        f"  bare: {'read and write' if written else 'read'}": lambda workers, cores: run_bare(files, written, workers, cores),
     }
     for _ in range(rounds):
         for name, run in rows.items():
-            for workers in (1, 2):
-                taken.setdefault((name, workers), []).append(run(workers))
+            for way, (workers, cores) in WAYS.items():
+                taken.setdefault((name, way), []).append(run(workers, cores))
                 shutil.rmtree(out, ignore_errors=True)
     for name in rows:
-        (one, one_cpu), (two, two_cpu) = (map(statistics.median, zip(*taken[name, workers], strict=True)) for workers in (1, 2))
-        print(f"{name:<36}{one:>10.2f}{one_cpu:>8.2f}{two:>10.2f}{two_cpu:>8.2f}{one / two:>9.2f}x", flush=True)
+        medians = {way: tuple(map(statistics.median, zip(*taken[name, way], strict=True))) for way in WAYS}
+        figures = "".join(f"{wall:>15.2f}{cpu:>7.2f}" for wall, cpu in medians.values())
+        on_one_core, one, two = (wall for wall, _ in medians.values())
+        print(f"{name:<24}{figures}{on_one_core / two:>15.2f}x{one / two:>10.2f}x", flush=True)
 
 
-def run_command(job: str, files: list[str], out: str, workers: int) -> Taken:
+def run_command(job: str, files: list[str], out: str, workers: int, cores: list[int]) -> Taken:
     pattern = os.path.join(os.path.dirname(files[0]), "*.tfrecord")
     middle = ["--out", out] if job == "stats" else [out, *JOBS[job][0]]
     started = time.perf_counter()
-    running = subprocess.Popen([*COMMAND, job, pattern, *middle, "--workers", str(workers)], stdout=subprocess.DEVNULL)
+    with held_to(cores):
+        running = subprocess.Popen([*COMMAND, job, pattern, *middle, "--workers", str(workers)], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(running.pid, 0)
     wall = time.perf_counter() - started
     if status:
@@ -86,13 +100,24 @@ def run_command(job: str, files: list[str], out: str, workers: int) -> Taken:
     return wall, usage.ru_utime + usage.ru_stime  # of the workers as well, each of which its parent has waited for
 
 
-def run_bare(files: list[str], out: str | None, workers: int) -> Taken:
+@contextlib.contextmanager
+def held_to(cores: list[int]) -> Iterator[None]:
+    """Hold processes that are started in the block to some cores, as they take that from this one."""
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, CORES)
+
+
+def run_bare(files: list[str], out: str | None, workers: int, cores: list[int]) -> Taken:
     context = multiprocessing.get_context("spawn")
     ready, used = context.Barrier(workers + 1), context.Queue()
     parts = [files[number::workers] for number in range(workers)]
     started = [context.Process(target=bare, args=(part, out, ready, used)) for part in parts]
-    for process in started:
-        process.start()
+    with held_to(cores):
+        for process in started:
+            process.start()
     ready.wait()
     begun = time.perf_counter()
     cpu = sum(used.get() for _ in started)

@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from yt8m_data import gpu
+from yt8m_data import blas, gpu
 
 TILE_SCORES = 1 << 24  # scores that a thread holds: all pairs of a pool of 4,096
 TILE_QUERIES = 128  # at least; with fewer the product is bound by memory
@@ -79,7 +78,7 @@ def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads
     threads = threads or os.cpu_count() or 1
     large = {n for n, pool in enumerate(pools) if len(pool.queries) and (len(list(_tiles(pool))) > 1 or len(pool.members) >= GPU_POOL)}
     small = sorted(set(range(len(pools))) - large, key=lambda number: -len(pools[number].members))
-    with _threadpools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as executor:
+    with blas.one_thread(), ThreadPoolExecutor(threads) as executor:
         done = executor.map(whole, small)  # begins at once
         for number in sorted(large):
             prepared = prepare(number)
@@ -100,11 +99,6 @@ def _tiles(pool: Pool, parts: int = 1) -> Iterator[slice]:
 
 def _cut(count: int, step: int) -> Iterator[slice]:
     return (slice(at, at + step) for at in range(0, count, step))
-
-
-@functools.cache
-def _threadpools() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 _thread = threading.local()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from yt8m_data import blas
 from yt8m_data.shards import stable_hash
 from yt8m_data.statistics.hashing import mix
 
@@ -65,7 +66,8 @@ def closest(queries: np.ndarray, real: np.ndarray, excluded: np.ndarray | None =
         norms = np.einsum("ij,ij->i", block, block)
         for at in range(0, len(queries), _QUERIES):
             some = slice(at, at + _QUERIES)
-            score = norms - 2 * (queries[some] @ block.T)
+            with blas.one_thread():
+                score = norms - 2 * (queries[some] @ block.T)
             if excluded is not None:
                 score[excluded[some, start : start + _BLOCK]] = np.inf
             width = min(_CANDIDATES, len(block))

@@ -131,8 +131,9 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     output = job.Output(out, options["name"], options["num_shards"], chunk, options["overwrite"], options["pool_videos"], memory)
     held_out = open_input(options["holdout"], options["vocabulary"], options)[0] if options["holdout"] else None
     holdout = job.HoldOut(held_out, options["near"]) if held_out else None
-    manifest = told(job.run(source, settings, output, engine, options["counts"], holdout))
+    written = job.write(source, settings, output, engine, options["counts"], holdout)
     painters = painters_of(ctx, source, engine)  # not before: they would take memory all the time
+    manifest = told(written.conclude())
     collect.write([out], names=names, command=command_line(), painters=painters)
     click.echo(text.books(manifest["totals"]))
     click.echo(text.gates(manifest))

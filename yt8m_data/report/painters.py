@@ -4,6 +4,7 @@ Matplotlib takes as long to import as to draw a plot or two. Processes that are 
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import pickle
@@ -50,8 +51,8 @@ class Painters:
         self._beside: subprocess.Popen | None = None
         if processes > 1:
             call = [sys.executable, "-c", f"from yt8m_data.report import painters; painters.main({processes})"]
-            path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-            self._beside = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | path)
+            own = {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}  # its others would spin on a worker's core
+            self._beside = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | own)
 
     def __enter__(self) -> "Painters":
         return self
@@ -94,9 +95,12 @@ _FIRST = Drawing("lengths", "labels_per_video", ([("", {"labels_per_record": {"m
 def main(processes: int) -> None:
     """Draw what stands pickled in the standard input, and write the plots to the standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this is told as well
+    gc.disable()  # it would look through what is imported again and again, and in each fork once more
     for name in _IMPORTED:
         importlib.import_module(f"{_PLOTS}.{name}")
     _FIRST.draw()
+    gc.freeze()
+    gc.enable()
     try:
         drawings = pickle.load(sys.stdin.buffer)  # not to the end, which does not come while a fork of the other process lives
     except EOFError:  # it was killed

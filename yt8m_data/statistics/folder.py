@@ -57,11 +57,24 @@ def write(statistics: Statistics, out: str, names: Names) -> dict[str, Any]:
         if "slices" in results:
             _write_csv(path / "slices.csv", _slice_rows(results["slices"], names))
         packed.result()
+    _write_bad(path, statistics)
+    shards.write_json(path / STATS, summary)
+    return summary
+
+
+def note(statistics: Statistics, summary: Mapping[str, Any], out: str) -> None:
+    """Write into a new folder what `read` takes, and `stats.json`, last, from the summary."""
+    path = to_path(out)
+    path.mkdir(parents=True, exist_ok=True)
+    save(statistics, path / STATE)
+    _write_bad(path, statistics)
+    shards.write_json(path / STATS, summary)
+
+
+def _write_bad(path: OnePath, statistics: Statistics) -> None:
     if statistics.bad:
         with shards.atomic_write(path / BAD_RECORDS) as stream:
             stream.write(bad_lines(statistics.bad))
-    shards.write_json(path / STATS, summary)
-    return summary
 
 
 def _write_packed(path: OnePath, statistics: Statistics, results: Mapping[str, Any]) -> None:

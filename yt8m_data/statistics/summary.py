@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from yt8m_data import zipf
+from yt8m_data import blas, zipf
 from yt8m_data.statistics import measures
 from yt8m_data.statistics.collection import Statistics
 from yt8m_data.statistics.labels import TOP_SETS
@@ -35,6 +35,8 @@ def summarize(statistics: Statistics) -> dict[str, Any]:
         frames = results["frames"]
         basis = "record length" if statistics.reading.how == "headers" else "frames"
         summary["frames_per_record"] = _histogram(frames["histogram"]) | {"num_unknown": frames["num_unknown"], "basis": basis}
+    with blas.one_thread():  # the products are small
+        fitted = zipf.fit(counts, SIMULATIONS).to_dict()
     kinds = sorted({record.kind for record in statistics.bad})
     by_kind = {kind: sum(record.kind == kind for record in statistics.bad) for kind in kinds}
     summary |= {
@@ -43,7 +45,7 @@ def summarize(statistics: Statistics) -> dict[str, Any]:
         "label_sets": _sets(results["label_sets"]),
         "measures": _measures(counts, per_record, results["label_sets"]),
         "pairs": _pairs(results["cooccurrence"], num_records),
-        "zipf": zipf.fit(counts, SIMULATIONS).to_dict(),
+        "zipf": fitted,
         "label_counts": counts.tolist(),
         "features": results.get("features", {}),
     }

@@ -104,6 +104,15 @@ def test_what_is_written_is_read_back(counted, tmp_path):
     assert again.bad == counted.bad
 
 
+def test_a_note_is_read_back_like_an_output(counted, tmp_path):
+    summary = folder.write(counted, str(tmp_path / "written"), None)
+    folder.note(counted, summary, str(tmp_path / "noted"))
+    assert sorted(path.name for path in (tmp_path / "noted").iterdir()) == ["bad_records.jsonl", "state.npz", "stats.json"]
+    for name in ("bad_records.jsonl", "state.npz", "stats.json"):
+        assert (tmp_path / "noted" / name).read_bytes() == (tmp_path / "written" / name).read_bytes()
+    assert folder.read(str(tmp_path / "noted")).to_dict() == summary
+
+
 def test_merged_folders_are_the_statistics_of_all(batches, tmp_path):
     whole = batches.of("video", LISTS)
     parts = [whole.slice(0, 4), whole.slice(4, 0), whole.slice(4)]
