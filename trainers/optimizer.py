@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from trainers.recipe import Training
 
+_PRODUCTS = 16  # multiplications an element of the gradient, which take less time than two passes over it
+
 
 class Adam(keras.optimizers.Adam):
     """keras.optimizers.Adam with fused steps, whose average and clipping hold for the gradients of all replicas together.
@@ -28,8 +30,9 @@ class Adam(keras.optimizers.Adam):
     def apply(self, grads: Sequence[tf.Tensor | None], trainable_variables: Sequence[keras.Variable]) -> None:
         """Take a step along the mean of all replicas' gradients; variables whose gradient is None stay as they are."""
         given = [(grad, variable) for grad, variable in zip(grads, trainable_variables, strict=True) if grad is not None]
-        replica = tf.distribute.get_replica_context()
-        means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(grad) for grad, _ in given])
+        replica, means = tf.distribute.get_replica_context(), [tf.convert_to_tensor(grad) for grad, _ in given]
+        if replica.num_replicas_in_sync > 1:
+            means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, means)
         step, rate = tf.cast(self.iterations + 1, tf.float32), tf.cast(self.learning_rate, tf.float32)
         powers = {f"{name}_power": tf.pow(beta, step) for name, beta in (("beta1", self.beta_1), ("beta2", self.beta_2))}
         scalars = {"lr": rate, **powers, "beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
@@ -71,8 +74,34 @@ def adam(training: Training, factors: Sequence[float] | None = None) -> Adam:
 
 
 def clipped(gradient: tf.Tensor, norm: float) -> tf.Tensor:
-    """A gradient whose norm is at most `norm`."""
-    return gradient * (norm / tf.maximum(tf.sqrt(2 * tf.nn.l2_loss(gradient)), norm))
+    """A gradient whose norm is at most `norm`.
+
+    That of a kernel is often the product of what its layer was given and of what came back, X^T D. Where a batch is small beside the
+    kernel, its norm is had without reading it, |X^T D|^2 = sum of X X^T * D D^T (as Goodfellow 2015, arXiv:1510.01799, takes each
+    example's), and D is scaled before the product: two passes less over an array as large as the kernel.
+    """
+    if factors := _small_factors(gradient):
+        x, d = factors
+        squares = tf.maximum(tf.reduce_sum(tf.matmul(x, x, transpose_b=True) * tf.matmul(d, d, transpose_b=True)), 0.0)  # by rounding
+        return tf.matmul(x, d * _scale(squares, norm), transpose_a=True)
+    return gradient * _scale(2 * tf.nn.l2_loss(gradient), norm)
+
+
+def _scale(squares: tf.Tensor, norm: float) -> tf.Tensor:
+    return norm / tf.maximum(tf.sqrt(squares), norm)
+
+
+def _small_factors(gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
+    """X [B, N] and D [B, M] of a graph's gradient X^T D, float32, if their products with themselves cost little beside it; else None."""
+    if tf.executing_eagerly() or gradient.op.type != "MatMul" or gradient.dtype != tf.float32:
+        return None
+    if not gradient.op.get_attr("transpose_a") or gradient.op.get_attr("transpose_b"):
+        return None
+    x, d = gradient.op.inputs
+    (size, rows), columns = x.shape, d.shape[1]
+    if None in (size, rows, columns) or size**2 * (rows + columns) > _PRODUCTS * rows * columns:
+        return None
+    return x, d
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainers.pooling._norm import FrameNorm
+
 NORMS = ("intra", "signed_sqrt")  # of VLAD descriptors
 
 
@@ -26,7 +28,7 @@ class Linear(keras.layers.Layer):
         width = input_shape[-1]
         self.kernel = self.add_weight(shape=(width, self.units), initializer=normal(width), name="kernel")
         if self.batch_norm:
-            self.norm = keras.layers.BatchNormalization(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
+            self.norm = FrameNorm(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
             self.norm.build((*input_shape[:-1], self.units))
         else:
             self.bias = self.add_weight(shape=(self.units,), initializer=normal(width), name="bias")

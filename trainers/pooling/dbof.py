@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from trainers.options import flag, one_of, whole, within
 from trainers.pooling._base import Pooling
 from trainers.pooling._clusters import Linear
+from trainers.pooling._norm import FrameNorm
 from trainers.pooling.attention import AttentionPooling
 from trainers.pooling.average import AveragePooling
 from trainers.registry import POOLINGS
@@ -55,7 +55,7 @@ class DBoF(Pooling):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the batch norm of the frames, the map [D, K], the attention's w [K, 1] and the map [K, H]."""
         if self.batch_norm:
-            self.norm = keras.layers.BatchNormalization(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
+            self.norm = FrameNorm(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
             self.norm.build(input_shape)
         self.bag = Linear(self.clusters, self.batch_norm, self.momentum, dtype=self.dtype_policy, name="bag")
         self.bag.build(input_shape)

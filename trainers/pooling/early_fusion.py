@@ -8,6 +8,7 @@ from keras import ops
 
 from trainers.options import within
 from trainers.pooling._base import Pooling, nested
+from trainers.pooling._norm import FrameNorm
 from trainers.registry import POOLINGS
 
 
@@ -32,7 +33,7 @@ class EarlyFusion(Pooling):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the batch norm and the pooling's weights."""
-        self.norm = keras.layers.BatchNormalization(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
+        self.norm = FrameNorm(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
         self.norm.build(input_shape)
         self.pool.build(input_shape)
 

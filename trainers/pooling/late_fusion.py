@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-import keras
 from keras import ops
 
 from trainers.options import flag, within
 from trainers.pooling._base import Pooling, nested
+from trainers.pooling._norm import FrameNorm
 from trainers.pooling.early_fusion import normed
 from trainers.registry import POOLINGS
 from yt8m_data.errors import DataError
@@ -52,7 +52,7 @@ class LateFusion(Pooling):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the batch norm and the weights of each pooling."""
         if self.batch_norm:
-            self.norm = keras.layers.BatchNormalization(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
+            self.norm = FrameNorm(momentum=self.momentum, dtype=self.dtype_policy, name="norm")
             self.norm.build(input_shape)
         for pool, size in zip(self.pools, self.feature_sizes, strict=True):
             pool.build((*input_shape[:-1], size))

@@ -1,13 +1,15 @@
 """NetVLAD (Arandjelović et al. 2016, eq. 4), and the light form without centres (Miech et al. 2017, section 3.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import tensorflow as tf
 from keras import ops
 
 from trainers.options import flag, one_of, whole, within
 from trainers.pooling._base import Pooling
 from trainers.pooling._clusters import NORMS, Linear, cluster_sums, flatten, normal, normalize, normalize_and_flatten, soft_assign
+from trainers.pooling._norm import column_sums
 from trainers.pooling.non_local import non_local_block
 from trainers.registry import POOLINGS
 
@@ -64,7 +66,7 @@ class NetVLAD(Pooling):
         a = soft_assign(self.assignment(frames, mask=mask, training=training), mask)
         v = cluster_sums(a, frames)
         if self.residual:
-            v = v + ops.sum(a, axis=1)[:, :, None] * -self.centers  # of a difference the gradient is negated, which is as large as V
+            v = _residuals(v, ops.sum(a, axis=1), tf.convert_to_tensor(self.centers))
         if self.block is not None and self.block.placement == "before_norm":
             v = self.block(v)
         if self.norm == "intra" and (self.block is None or self.block.placement == "before_norm"):
@@ -85,3 +87,20 @@ class NetRVLAD(NetVLAD):
     """NetVLAD without centres: V_k = sum over t of a_tk x_t. Saves K * D weights."""
 
     residual = False
+
+
+@tf.custom_gradient
+def _residuals(
+    sums: tf.Tensor, shares: tf.Tensor, centers: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+    """Sums over t of a_tk x_t, [B, K, D], less those of a_tk, [B, K], times the centres [K, D]: [B, K, D].
+
+    TensorFlow's own gradient takes passes more over arrays as large as the sums, and adds up those of the centres slowly.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        weighted = tf.reshape(shares[:, :, None] * upstream, [-1, tf.size(centers)])
+        of_centers = tf.reshape(column_sums(weighted, tf.ones(tf.shape(shares)[:1])), tf.shape(centers))
+        return upstream, -tf.reduce_sum(upstream * centers, axis=-1), -of_centers
+
+    return sums - shares[:, :, None] * centers, gradient

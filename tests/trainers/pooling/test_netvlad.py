@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.pooling.netvlad import NetRVLAD, NetVLAD
+from trainers.pooling.netvlad import NetRVLAD, NetVLAD, _residuals
 from yt8m_data.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")  # one cluster takes all
@@ -138,3 +138,18 @@ def test_wrong_options(options, message):
     if "clusters" in options:
         with pytest.raises(DataError, match="of netrvlad is"):
             NetRVLAD(**options)
+
+
+def test_gradients_of_residuals_are_those_of_the_formula():
+    rng = np.random.default_rng(4)
+    sums, shares, centers, weights = (
+        tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in [(3, 2, 5), (3, 2), (2, 5), (3, 2, 5)]
+    )
+    found = []
+    for residuals in (_residuals, lambda v, s, c: v - s[:, :, None] * c):
+        with tf.GradientTape() as tape:
+            tape.watch([sums, shares, centers])
+            total = tf.reduce_sum(residuals(sums, shares, centers) ** 2 * weights)
+        found.append(tape.gradient(total, [sums, shares, centers]))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
