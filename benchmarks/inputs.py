@@ -4,14 +4,15 @@ Usual at frame level: each example is parsed by itself, its frames are decoded, 
 Usual at video level: whole batches are parsed, and labels become a dense multi-hot. Ours decodes blocks of records with NumPy and
 compiled loops; frames cross as uint8 and labels as padded ids. All read the same files out of the page cache, in passes over them as an
 evaluation makes them, or shuffled without an end as a training does. Each has a process of its own, with the C library's memory as it is by
-default and TensorFlow's own choice of parallel calls; they take turns. Rates are by wall time; the processor time of all threads stands
-beside it.
+default and TensorFlow's own choice of parallel calls. They take turns, and the one whose turn it is not is stopped: what it would prepare
+ahead would cost the other its time. Rates are by wall time; the processor time of all threads stands beside it.
 """
 
 import argparse
 import functools
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -62,10 +63,15 @@ def measure(files: list[str], seconds: float, shuffled: bool) -> None:
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as ours, spawn.Pool(1) as usual:
         rounds: dict[str, list[tuple[int, float, float]]] = {"ours": [], "usual": []}
+        numbers = {process: process.apply(os.getpid) for process in (ours, usual)}
         deadline = time.monotonic() + seconds
         while len(rounds["ours"]) < 4 or time.monotonic() < deadline:
             for name, process in (("ours", ours), ("usual", usual)):
+                os.kill(numbers[process], signal.SIGCONT)
                 rounds[name].append(process.apply(timed, (name, files * PASSES[data.kind], data, shuffled)))
+                os.kill(numbers[process], signal.SIGSTOP)
+        for number in numbers.values():
+            os.kill(number, signal.SIGCONT)
     warm = {name: np.array(each[1:]) for name, each in rounds.items()}
     assert len(set(np.concatenate(list(warm.values()))[:, 0])) == 1, warm
     count, size = int(warm["ours"][0, 0]), sum(map(os.path.getsize, files)) / 1e6
