@@ -1,5 +1,6 @@
 """The commands as a user runs them, on files in temporary folders."""
 
+import contextlib
 import hashlib
 import os
 
@@ -7,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from yt8m_data.report import collect
+from yt8m_data.report import collect, painters
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -21,17 +22,30 @@ class Result:
 
 @pytest.fixture(scope="session")
 def command():
-    """Run a command: `command("yt8m-data", "stats", ...)`; `status` says what is expected of it."""
+    """Run a command: `command("yt8m-data", "stats", ...)`; `status` says what is expected of it.
 
-    def run(program, *arguments, status=0):
+    A job ends with its report only with `report=True`: drawing the plots takes longer than the job.
+    """
+
+    def run(program, *arguments, status=0, report=False):
         group = {"yt8m-data": cli.yt8m_data, "yt8m-train": cli.yt8m_train}[program]
-        result = CliRunner().invoke(group, [str(argument) for argument in arguments])
+        with contextlib.nullcontext() if report or arguments[0] == "report" else _no_report():
+            result = CliRunner().invoke(group, [str(argument) for argument in arguments])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == status, f"{arguments}: exit status {result.exit_code}\n{result.stdout}\n{result.stderr}"
         return Result(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@contextlib.contextmanager
+def _no_report():
+    """Nobody writes a page, and no process is told of that would draw its plots."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect, "write", lambda *_, **__: None)
+        patch.setattr(painters, "Painters", lambda _: painters.HERE)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +57,6 @@ def digests():
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     return digest
-
-
-@pytest.fixture(scope="module")
-def no_report():
-    """No job of the module writes a report, which holds the command line and takes longer than the job."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "write", lambda *_, **__: None)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from yt8m_data.store import Store
 
 OPTIONS = ("--threshold", "60", "--lambda", "0.2:0.8", "--num-shards", "2")
 
-pytestmark = pytest.mark.usefixtures("no_report")
-
 
 @pytest.fixture(scope="module")
 def run(made, command):

@@ -63,12 +63,12 @@ def test_bad_records_can_be_skipped_and_are_counted(shard, command, tmp_path):
     data[700] ^= 0x10
     shard.write_bytes(data)
     options = ["--num-classes", 40, "--on-bad-record", "skip", "--max-bad-fraction", 0.1]
-    command("yt8m-data", "stats", shard, "--out", tmp_path / "stats", *options)
+    command("yt8m-data", "stats", shard, "--out", tmp_path / "stats", *options, report=True)
     stats = json.loads((tmp_path / "stats" / "stats.json").read_text())
     assert stats["bad_records"] == {"total": 1, "by_reason": {"crc": 1}}
     line = json.loads((tmp_path / "stats" / "bad_records.jsonl").read_text())
     assert (line["file"], line["index"], line["offset"], line["kind"]) == (str(shard), 0, 0, "crc")
-    command("yt8m-data", "augment", shard, tmp_path / "out", *options, "--threshold", 30)
+    command("yt8m-data", "augment", shard, tmp_path / "out", *options, "--threshold", 30, report=True)
     totals = json.loads((tmp_path / "out" / "manifest.json").read_text())["totals"]
     assert totals["bad"] == 1
     assert totals["read"] == totals["kept"] + totals["dropped"] + 1 == stats["num_records"] + 1
@@ -140,7 +140,7 @@ def test_labels_beyond_the_number_of_classes(made, command, tmp_path):
 
 def test_unlabelled_shards_cannot_be_augmented(command, tmp_path):
     write_examples(tmp_path / "test.tfrecord", [example(n, labels=None) for n in range(20)])
-    command("yt8m-data", "stats", tmp_path / "test.tfrecord", "--out", tmp_path / "stats")
+    command("yt8m-data", "stats", tmp_path / "test.tfrecord", "--out", tmp_path / "stats", report=True)
     assert json.loads((tmp_path / "stats" / "stats.json").read_text())["num_unlabeled"] == 20
     result = command("yt8m-data", "augment", tmp_path / "test.tfrecord", tmp_path / "out", status=2)
     assert "no record has a label" in one_sentence(result)
@@ -162,7 +162,7 @@ def test_an_output_folder_that_is_not_empty(job, made, command, tmp_path):
 
 def test_a_finished_output_is_replaced_only_on_demand(made, command, tmp_path, digests):
     arguments = ["augment", made / "*.tfrecord", tmp_path / "out", "--threshold", 30]
-    command("yt8m-data", *arguments)
+    command("yt8m-data", *arguments, report=True)
     before = digests(tmp_path / "out")
     assert "holds a finished output" in one_sentence(command("yt8m-data", *arguments, status=2))
     assert digests(tmp_path / "out") == before
@@ -171,7 +171,7 @@ def test_a_finished_output_is_replaced_only_on_demand(made, command, tmp_path, d
 
 
 def test_stats_are_replaced_only_on_demand(made, command, tmp_path):
-    command("yt8m-data", "stats", made / "*.tfrecord", "--out", tmp_path)
+    command("yt8m-data", "stats", made / "*.tfrecord", "--out", tmp_path, report=True)
     assert "--overwrite" in one_sentence(command("yt8m-data", "stats", made / "*.tfrecord", "--out", tmp_path, status=2))
     command("yt8m-data", "stats", made / "*.tfrecord", "--out", tmp_path, "--overwrite")
 
@@ -226,7 +226,7 @@ def test_a_file_that_nobody_reads_is_an_error(job, made, command, tmp_path, monk
     """As one whose name is lost on the way to the workers, of which no count of records tells."""
     from beam_jobs import exchange, rebalance, shard
 
-    command("yt8m-data", "stats", *sorted(made.glob("*.tfrecord"))[:-1], "--out", tmp_path / "stats", "--no-report")
+    command("yt8m-data", "stats", *sorted(made.glob("*.tfrecord"))[:-1], "--out", tmp_path / "stats")
     spread = rebalance._spread
     monkeypatch.setattr(rebalance, "_spread", lambda pipeline, name, files, label: spread(pipeline, name, files[:-1], label))
     monkeypatch.setattr(shard, "run_spilled", lambda source, files, *rest: exchange.run_spilled(source, files[:-1], *rest))

@@ -14,7 +14,6 @@ import pytest
 from beam_jobs import doctor, runners
 from yt8m_data import storage
 from yt8m_data.errors import DataError
-from yt8m_data.report import collect
 
 pytestmark = [
     pytest.mark.cloud,
@@ -45,11 +44,10 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _fast():
-    """No report, and no search for credentials, which takes half a minute where there are none."""
+    """No search for credentials, which takes half a minute where there are none."""
     from apache_beam.internal.gcp import auth
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "write", lambda *_, **__: None)
         patch.setattr(auth._Credentials, "_credentials_init", True)
         yield
 
@@ -71,7 +69,7 @@ def augment_words(bucket, out, *options):
 
 @pytest.fixture(scope="module")
 def counted(bucket, command):
-    command("yt8m-data", "stats", f"{bucket}/in/*.tfrecord", "--out", f"{bucket}/stats", "--no-report")
+    command("yt8m-data", "stats", f"{bucket}/in/*.tfrecord", "--out", f"{bucket}/stats")
     return bucket
 
 
@@ -188,7 +186,7 @@ def service():
 
 
 JOBS = {
-    "stats": (["stats", "IN/*.tfrecord", "--no-report", "--out", "OUT"], 1),
+    "stats": (["stats", "IN/*.tfrecord", "--out", "OUT"], 1),
     "shard": (["shard", "IN/*.tfrecord", "OUT", "--num-shards", "3"], 1),
     "augment": (["augment", "IN/*.tfrecord", "OUT", "--threshold", "25", "--lambda", "0.2:0.8"], 2),  # it counts first
 }

@@ -18,7 +18,7 @@ def written(made, command, tmp_path_factory):
 
 def test_deltas_are_of_frequent_labels(written, made, command, tmp_path):
     folder, result = written
-    command("yt8m-data", "stats", made / "*.tfrecord", "--out", tmp_path / "stats", "--no-report")
+    command("yt8m-data", "stats", made / "*.tfrecord", "--out", tmp_path / "stats")
     counts = np.array(json.loads((tmp_path / "stats" / "stats.json").read_text())["label_counts"])
     manifest = json.loads((folder / "manifest.json").read_text())
     frequent = np.flatnonzero(counts > 50)

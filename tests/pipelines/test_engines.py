@@ -32,9 +32,6 @@ JOB_SERVER = ROOT / "flink" / "target" / "flink-job-server.jar"
 SPARK_JOB_SERVER = ROOT / "spark" / "target" / "spark-job-server.jar"
 
 
-pytestmark = pytest.mark.usefixtures("no_report")
-
-
 @pytest.fixture(scope="module")
 def run_job(made, command, digests):
     """Run a job with the given engine; return the digests of what it wrote. The files are given in order, or backwards."""

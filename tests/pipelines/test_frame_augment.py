@@ -45,7 +45,8 @@ def records(made):
 @pytest.fixture(scope="module")
 def augmented(made, command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("frames-augmented") / "out"
-    command("yt8m-data", "augment", made / "*.tfrecord", folder, "--threshold", THRESHOLD, "--lambda", "0.2:0.8", "--pool", "global")
+    options = ["--threshold", THRESHOLD, "--lambda", "0.2:0.8", "--pool", "global"]
+    command("yt8m-data", "augment", made / "*.tfrecord", folder, *options, report=True)
     return folder
 
 
@@ -116,7 +117,8 @@ def test_neighbours_are_those_of_the_mean_frames(augmented, records):
 
 def test_workers_and_the_order_of_the_files_do_not_show(made, augmented, command, digests, tmp_path):
     options = ["--threshold", THRESHOLD, "--lambda", "0.2:0.8"]
-    command("yt8m-data", "augment", *sorted(made.glob("*.tfrecord"), reverse=True), tmp_path / "three", *options, "--workers", 3)
+    files = sorted(made.glob("*.tfrecord"), reverse=True)
+    command("yt8m-data", "augment", *files, tmp_path / "three", *options, "--workers", 3, report=True)
     ours, theirs = digests(augmented), digests(tmp_path / "three")
     assert {name: digest for name, digest in ours.items() if name != "report.html"} == {
         name: digest for name, digest in theirs.items() if name != "report.html"
@@ -125,7 +127,7 @@ def test_workers_and_the_order_of_the_files_do_not_show(made, augmented, command
 
 def test_statistics_and_validate_take_what_was_written(augmented, command, tmp_path):
     assert json.loads(command("yt8m-data", "validate", augmented / "*.tfrecord").out)["ok"]
-    command("yt8m-data", "stats", augmented / "*.tfrecord", "--out", tmp_path / "s", "--no-report")
+    command("yt8m-data", "stats", augmented / "*.tfrecord", "--out", tmp_path / "s")
     counted = json.loads((tmp_path / "s" / "stats.json").read_text())
     assert counted["label_counts"] == json.loads((augmented / "stats_after.json").read_text())["label_counts"]
 

@@ -21,14 +21,15 @@ def records(made):
 @pytest.fixture(scope="module")
 def stats(made, command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stats") / "out"
-    command("yt8m-data", "stats", made / "*.tfrecord", "--out", folder)
+    command("yt8m-data", "stats", made / "*.tfrecord", "--out", folder, report=True)
     return folder
 
 
 @pytest.fixture(scope="module", params=["paper", "authors"])
 def augmented(request, made, command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("augmented") / "out"
-    result = command("yt8m-data", "augment", made / "*.tfrecord", folder, "--policy", request.param, "--threshold", THRESHOLD)
+    options = ["--policy", request.param, "--threshold", THRESHOLD]
+    result = command("yt8m-data", "augment", made / "*.tfrecord", folder, *options, report=True)
     return request.param, folder, result
 
 
@@ -220,14 +221,14 @@ def test_shards_are_shuffled_and_named(augmented):
 def test_outputs_are_the_same_for_any_workers_and_order_of_inputs(made, command, digests, tmp_path):
     files = sorted(made.glob("*.tfrecord"))
     options = ["--threshold", THRESHOLD, "--lambda", "0.2:0.8", "--method", "interpolate,extrapolate,noise"]
-    command("yt8m-data", "augment", *files, tmp_path / "one", *options, "--workers", 1)
-    command("yt8m-data", "augment", *reversed(files), tmp_path / "three", *options, "--workers", 3)
+    command("yt8m-data", "augment", *files, tmp_path / "one", *options, "--workers", 1, report=True)
+    command("yt8m-data", "augment", *reversed(files), tmp_path / "three", *options, "--workers", 3, report=True)
     assert digests(tmp_path / "one") == digests(tmp_path / "three")
     command("yt8m-data", "augment", *files, tmp_path / "seed", *options, "--seed", 1)
     other = digests(tmp_path / "seed")
     assert all(other[name] != digest for name, digest in digests(tmp_path / "one").items() if name.endswith(".tfrecord"))
-    command("yt8m-data", "stats", *files, "--out", tmp_path / "s1", "--workers", 1)
-    command("yt8m-data", "stats", *reversed(files), "--out", tmp_path / "s3", "--workers", 3)
+    command("yt8m-data", "stats", *files, "--out", tmp_path / "s1", "--workers", 1, report=True)
+    command("yt8m-data", "stats", *reversed(files), "--out", tmp_path / "s3", "--workers", 3, report=True)
     assert digests(tmp_path / "s1") == digests(tmp_path / "s3")
 
 
@@ -308,7 +309,7 @@ def test_stats_of_frame_level_shards(command, tmp_path):
     import tensorflow as tf
 
     command("yt8m-data", "synth", tmp_path / "f", "--kind", "frame", "--records", 30, "--shards", 2, "--classes", 20, "--max-frames", 12)
-    command("yt8m-data", "stats", tmp_path / "f" / "*.tfrecord", "--out", tmp_path / "s")
+    command("yt8m-data", "stats", tmp_path / "f" / "*.tfrecord", "--out", tmp_path / "s", report=True)
     result = json.loads((tmp_path / "s" / "stats.json").read_text())
     counts, lengths = Counter(), Counter()
     for path in (tmp_path / "f").glob("*.tfrecord"):

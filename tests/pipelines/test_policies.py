@@ -80,7 +80,7 @@ def test_joint_targets_are_met_within_a_few_videos(made, records, command, tmp_p
 
 
 def test_deltas_can_be_recomputed_from_their_sources(made, records, command, tmp_path):
-    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *PLANS["paper, deltas"], "--lambda", "0.5:1")
+    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *PLANS["paper, deltas"], "--lambda", "0.5:1", report=True)
     vectors = {i: found for i, _, found, _ in records}
     before, seen = label_counts(records), 0
     carried = {i: set(labels) for i, labels, _, _ in records}
@@ -102,7 +102,7 @@ def test_deltas_can_be_recomputed_from_their_sources(made, records, command, tmp
 def test_auto_adds_nothing_and_its_advice_can_be_followed(made, records, command, tmp_path, monkeypatch):
     """Every video is there once, as it was; the deltas lie beside; the commands that it prints run and end in an ensemble."""
     monkeypatch.chdir(tmp_path)
-    printed = command("yt8m-data", "augment", made / "*.tfrecord", "out", *PLANS["auto"]).out
+    printed = command("yt8m-data", "augment", made / "*.tfrecord", "out", *PLANS["auto"], report=True).out
     found, expected = {i: (labels, vectors) for i, labels, vectors, _ in read((tmp_path / "out").glob("*.tfrecord"))}, len(records)
     assert len(found) == expected
     for i, labels, vectors, _ in records:
@@ -152,7 +152,7 @@ def test_soft_labels_are_written_and_trained_on(made, records, command, tmp_path
 def test_held_out_videos_are_found_near_their_copies(made, records, command, tmp_path):
     """The input itself is held out, so copies lie on a held-out video; elsewhere the nearest is found by brute force."""
     options = ["--threshold", 60, "--method", "extrapolate,copy", "--lambda", 0.5, "--holdout", made / "*.tfrecord", "--near", 0.6]
-    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options)
+    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options, report=True)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     found, before = manifest["holdout"], label_counts(records)
     carrying, lists = {}, {i: labels for i, labels, _, _ in records}
@@ -200,14 +200,15 @@ def test_held_out_shards_of_another_kind_are_refused(made, command, tmp_path):
 def test_outputs_do_not_depend_on_the_workers(made, command, digests, tmp_path, policy):
     files = sorted(made.glob("*.tfrecord"))
     options = [*PLANS[policy][:4], "--method", "delta,extrapolate", "--deltas", 50, "--holdout", made / "*-00001-*.tfrecord"]
-    command("yt8m-data", "augment", *files, tmp_path / "one", *options, "--workers", 1)
-    command("yt8m-data", "augment", *reversed(files), tmp_path / "two", *options, "--workers", 2)
+    command("yt8m-data", "augment", *files, tmp_path / "one", *options, "--workers", 1, report=True)
+    command("yt8m-data", "augment", *reversed(files), tmp_path / "two", *options, "--workers", 2, report=True)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
 def test_unfilled_labels_are_told(made, records, command, tmp_path):
     """A pool of one video has no pair; a label whose videos all follow rarer ones cannot be raised by its own."""
-    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--policy", "target", "--floor", 120, "--max-copies", 2)
+    options = ["--policy", "target", "--floor", 120, "--max-copies", 2]
+    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", *options, report=True)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     before, after = label_counts(records), label_counts(read((tmp_path / "out").glob("*.tfrecord")))
     own = Counter(deciding(labels, before) for _, labels, _, _ in records)

@@ -57,7 +57,7 @@ def test_the_means_of_made_frames_are_those_of_the_made_videos(frames, command, 
 
 
 def test_the_pooled_set_is_read_as_any_other(pooled, command, tmp_path):
-    command("yt8m-data", "stats", pooled / "*.tfrecord", "--out", tmp_path / "stats", "--no-report")
+    command("yt8m-data", "stats", pooled / "*.tfrecord", "--out", tmp_path / "stats")
     stats = json.loads((tmp_path / "stats" / "stats.json").read_text())
     assert (stats["num_records"], stats["num_classes"]) == (40, 30)
     assert list(stats["features"])[:1] == ["mean_rgb"]

@@ -14,7 +14,6 @@ import pytest
 
 from beam_jobs import augment as job
 from beam_jobs import room, route, transforms
-from yt8m_data.report import collect
 
 ROOT = Path(job.__file__).parents[1]
 OPTIONS = ("--threshold", "25", "--lambda", "0.2:0.8")
@@ -30,11 +29,10 @@ def videos(tmp_path_factory, command):
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_units():
-    """Several partitions of pools, one of the output for each shard, and no report, which takes longer than the job."""
+    """Several partitions of pools, and one of the output for each shard."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "PARTITION_BYTES", 200_000)
         patch.setattr(room, "OUTPUT_ROWS", 100)
-        patch.setattr(collect, "write", lambda *_, **__: None)
         yield
 
 
@@ -85,7 +83,7 @@ def found(said):
     ],
 )
 def test_what_was_finished_is_not_done_again(step, cls, calls, expected, run, whole, videos, command, tmp_path, monkeypatch):
-    command("yt8m-data", "stats", videos / "*.tfrecord", "--out", tmp_path / "stats", "--no-report")
+    command("yt8m-data", "stats", videos / "*.tfrecord", "--out", tmp_path / "stats")
     counts = ("--counts", tmp_path / "stats" / "stats.json")
     kill(cls, calls, run, tmp_path / "out", *counts)
     assert not (tmp_path / "out" / "manifest.json").exists()

@@ -118,7 +118,7 @@ def test_splits_by_id(frames, command, tmp_path):
     assert (places < 0.7).tolist() == [True] * len(train) + [False] * len(test)
     assert [(s["name"], s["records"], s["shards"]) for s in manifest(out)["splits"]] == [("train", len(train), 3), ("test", len(test), 1)]
     assert manifest(out / "test")["totals"] == {"written": len(test)}
-    command("yt8m-data", "stats", out / "test" / "*.tfrecord", "--out", tmp_path / "stats", "--no-report")
+    command("yt8m-data", "stats", out / "test" / "*.tfrecord", "--out", tmp_path / "stats")
     assert json.loads((tmp_path / "stats" / "stats.json").read_text())["num_classes"] == 30
     again = command("yt8m-data", "shard", frames / "*.tfrecord", out, "--split", "a=1.0", "--overwrite")
     assert "90 written" in again.out

@@ -39,19 +39,6 @@ class Loudness(Accumulator):
 '''
 
 
-@pytest.fixture(scope="session")
-def command(command):
-    """The commands without their reports, which take longer than all the counting."""
-
-    reported = command
-
-    def run(program, job, *arguments, status=0):
-        quiet = ["--no-report"] if job in ("stats", "merge-stats") else []
-        return reported(program, job, *arguments, *quiet, status=status)
-
-    return run
-
-
 def result_of(folder):
     return json.loads((folder / "stats.json").read_text())
 

@@ -48,7 +48,7 @@ def on_disk(made, command, tmp_path_factory):
     """What each job writes on disk."""
     folder = tmp_path_factory.mktemp("disk")
     for job, words in JOBS.items():
-        command("yt8m-data", *fill(words, made.parent, folder / job))
+        command("yt8m-data", *fill(words, made.parent, folder / job), report=True)
     return {job: contents(list((folder / job).rglob("*")), folder / job, made.parent) for job in JOBS}
 
 
@@ -69,7 +69,7 @@ def contents(paths, folder, root):
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job_from_store_to_store(job, store, on_disk, command):
     out = storage.to_path(store) / job
-    command("yt8m-data", *fill(JOBS[job], store, out), *ENGINES[store[:2]])
+    command("yt8m-data", *fill(JOBS[job], store, out), *ENGINES[store[:2]], report=True)
     found = contents(out.walk(recursive=True), out, store)
     assert found.keys() == on_disk[job].keys()
     assert found == on_disk[job]
@@ -80,17 +80,17 @@ def test_a_job_from_store_to_store(job, store, on_disk, command):
 def test_what_was_written_is_guarded_replaced_and_read_again(store, command):
     out = f"{store}/guarded"
     arguments = ["augment", f"{store}/made/*.tfrecord", out, "--policy", "target", "--floor", "20", "--cap", "30"]
-    command("yt8m-data", "stats", f"{store}/made/*.tfrecord", "--out", f"{store}/counts", "--no-report")
-    command("yt8m-data", *arguments, "--counts", f"{store}/counts/stats.json")
+    command("yt8m-data", "stats", f"{store}/made/*.tfrecord", "--out", f"{store}/counts")
+    command("yt8m-data", *arguments, "--counts", f"{store}/counts/stats.json", report=True)
     refused = command("yt8m-data", *arguments, status=2)
     assert f"{out} holds a finished output" in refused.err
     command("yt8m-data", *arguments, "--overwrite", "--num-shards", "2")
     names = [path.name for path in storage.to_path(out).walk() if path.name.endswith(".tfrecord")]
     assert names == ["train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"]
     assert json.loads(command("yt8m-data", "validate", f"{out}/*.tfrecord").out)["ok"]
-    command("yt8m-data", "stats", f"{out}/*.tfrecord", "--out", f"{store}/after", "--no-report")
+    command("yt8m-data", "stats", f"{out}/*.tfrecord", "--out", f"{store}/after")
     command("yt8m-data", "compare", f"{store}/counts", f"{store}/after", status=1)
-    command("yt8m-data", "merge-stats", f"{store}/counts", f"{store}/after", "--out", f"{store}/merged", "--no-report")
+    command("yt8m-data", "merge-stats", f"{store}/counts", f"{store}/after", "--out", f"{store}/merged")
     files = [storage.to_path(f"{store}/{name}/stats.json") for name in ("counts", "after", "merged")]
     before, after, merged = (json.loads(path.read_bytes())["num_records"] for path in files)
     assert merged == before + after
@@ -123,8 +123,8 @@ def test_a_killed_job_goes_on_in_the_store(job, step, left, store, on_disk, comm
 
 @pytest.mark.parametrize("store", ["gs"], indirect=True)
 def test_frame_level_shards_are_scanned_in_the_store(store, made, command, tmp_path):
-    command("yt8m-data", "stats", f"{store}/made/frames/*.tfrecord", "--out", tmp_path / "store", "--no-report")
-    command("yt8m-data", "stats", made / "frames" / "*.tfrecord", "--out", tmp_path / "disk", "--no-report")
+    command("yt8m-data", "stats", f"{store}/made/frames/*.tfrecord", "--out", tmp_path / "store")
+    command("yt8m-data", "stats", made / "frames" / "*.tfrecord", "--out", tmp_path / "disk")
     found, expected = (json.loads((tmp_path / name / "stats.json").read_text()) for name in ("store", "disk"))
     assert found["read"].pop("bytes_read") >= expected["read"].pop("bytes_read")
     assert found == expected
@@ -158,7 +158,7 @@ def test_workers_leave_their_result_in_the_temporary_folder(store, command, tmp_
         unlink(path, missing_ok)
 
     monkeypatch.setattr(storage.ObjectPath, "unlink", spy)
-    options = ["--out", tmp_path / "out", "--no-report", "--runner", "portable", "--", f"--temp_location={store}/tmp"]
+    options = ["--out", tmp_path / "out", "--runner", "portable", "--", f"--temp_location={store}/tmp"]
     command("yt8m-data", "stats", f"{store}/made/*.tfrecord", *options)
     assert json.loads((tmp_path / "out" / "stats.json").read_text())["num_records"] == 1000
     [(folder, size)] = taken

@@ -126,7 +126,7 @@ def test_the_demo_runs_the_whole_path(command, tmp_path, monkeypatch, capfd):
             return genuine(call)
         program = re.fullmatch(r"import cli; cli\.(yt8m_data|yt8m_train)\(\)", call[2])[1].replace("_", "-")
         assert call[:2] == calls[0][:2]
-        return subprocess.CompletedProcess(call, command(program, *call[3:]).status)
+        return subprocess.CompletedProcess(call, command(program, *call[3:], report=True).status)
 
     monkeypatch.setattr(demo.subprocess, "run", run)
 

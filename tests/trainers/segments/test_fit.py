@@ -18,6 +18,23 @@ from yt8m_data.errors import DataError
 from yt8m_data.shards import expand
 
 
+@pytest.fixture(scope="module")
+def in_context(make_in_context, tmp_path_factory):
+    """1,600 videos to train on, and a run of whole videos that has learnt them."""
+    return make_in_context(tmp_path_factory.mktemp("in_context"), 1600)
+
+
+@pytest.fixture(scope="module")
+def runs(in_context, tmp_path_factory):
+    """Per model its run folder and its metrics."""
+    folder, found = tmp_path_factory.mktemp("segment_runs"), {}
+    for model in MODELS:
+        settings = [*SEGMENTS, "training.steps=150"]
+        metrics = fit(in_context.video_run, [in_context.train], [in_context.eval], str(folder / model), model, settings)
+        found[model] = (folder / model, metrics)
+    return found
+
+
 def per_class(run, made, score=None):
     """MAP@K of each class alone, with a run's scores or with those of `score(batch)`."""
     settings = run.settings

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.inputs import layout
+from trainers.segments.fit import fit
 from trainers.segments.predict import BestSegments, predict
 from trainers.segments.reader import every_segment
 from trainers.segments.run import load_run
@@ -40,9 +41,18 @@ def read(path) -> dict[int, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def scored(runs, in_context):
+def mean_run(in_context, tmp_path_factory):
+    """The folder of a run of a few steps: what is written is held against its own probabilities, be they good or not."""
+    folder = str(tmp_path_factory.mktemp("mean") / "run")
+    settings = [*planted_segments.SEGMENTS, "training.steps=10"]
+    fit(in_context.video_run, [in_context.train], [in_context.eval], folder, "mean", settings)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(mean_run, in_context):
     """Every segment of the evaluation videos, by name, with its probabilities from the saved model."""
-    model, files = load_run(str(runs["mean"][0])).model, expand([in_context.eval])
+    model, files = load_run(mean_run).model, expand([in_context.eval])
     found = {}
     for batch in every_segment(files, layout(files, planted_segments.NUM_CLASSES), 300):
         features = batch["features"]
@@ -52,9 +62,9 @@ def scored(runs, in_context):
     return found
 
 
-def test_the_submission_holds_every_class_with_its_segments_best_first(runs, in_context, scored, tmp_path):
+def test_the_submission_holds_every_class_with_its_segments_best_first(mean_run, in_context, scored, tmp_path):
     out = tmp_path / "submission.csv"
-    assert predict(str(runs["mean"][0]), [in_context.eval], str(out)) == 1600 == len(scored)
+    assert predict(mean_run, [in_context.eval], str(out)) == 1600 == len(scored)
     lists = read(out)
     assert list(lists) == list(range(planted_segments.NUM_CLASSES))
     for label, names in lists.items():
@@ -63,9 +73,9 @@ def test_the_submission_holds_every_class_with_its_segments_best_first(runs, in_
         assert (np.diff(values) <= 1e-6).all()
 
 
-def test_only_the_best_classes_of_a_segment_and_the_best_segments_of_a_class(runs, in_context, scored, tmp_path):
+def test_only_the_best_classes_of_a_segment_and_the_best_segments_of_a_class(mean_run, in_context, scored, tmp_path):
     out = tmp_path / "submission.csv"
-    predict(str(runs["mean"][0]), [in_context.eval], str(out), top_k=2, max_segments=30)
+    predict(mean_run, [in_context.eval], str(out), top_k=2, max_segments=30)
     lists = read(out)
     assert max(map(len, lists.values())) == 30
     for label, names in lists.items():
@@ -74,16 +84,16 @@ def test_only_the_best_classes_of_a_segment_and_the_best_segments_of_a_class(run
         np.testing.assert_allclose([scored[name][label] for name in names], candidates[:30], atol=1e-6)
 
 
-def test_listed_classes_alone(runs, in_context, tmp_path):
+def test_listed_classes_alone(mean_run, in_context, tmp_path):
     (tmp_path / "classes.csv").write_text("Index,Name\n3,c\n1,a\n")
-    predict(str(runs["mean"][0]), [in_context.eval], str(tmp_path / "p.csv"), top_k=1, classes=str(tmp_path / "classes.csv"))
+    predict(mean_run, [in_context.eval], str(tmp_path / "p.csv"), top_k=1, classes=str(tmp_path / "classes.csv"))
     lists = read(tmp_path / "p.csv")
     assert list(lists) == [3, 1]
     assert sum(map(len, lists.values())) == 1600  # each stands in the list of the better of the two
 
 
-def test_wrong_use_writes_nothing(runs, in_context, tmp_path):
-    run, out = str(runs["mean"][0]), str(tmp_path / "none.csv")
+def test_wrong_use_writes_nothing(mean_run, in_context, tmp_path):
+    run, out = mean_run, str(tmp_path / "none.csv")
     for options, message in (({"top_k": 0}, "top_k is 0"), ({"max_segments": 0}, "max_segments is 0.*100000")):
         with pytest.raises(DataError, match=message):
             predict(run, [in_context.eval], out, **options)
