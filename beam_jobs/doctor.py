@@ -20,7 +20,7 @@ from typing import Any
 
 PACKAGES = (
     *("yt8m-data", "apache-beam", "numpy", "pyarrow", "protobuf", "google-crc32c", "scipy"),
-    *("faiss-cpu", "faiss-gpu", "tensorflow-cpu", "tensorflow", "keras"),
+    *("faiss-cpu", "faiss-gpu", "tensorflow-cpu", "tensorflow", "keras", "numba"),
 )
 RUNNERS = ("local", "prism", "portable", "flink", "spark", "dataflow")
 
