@@ -67,6 +67,8 @@ def fit(
     training = settings.training
     if training.batch_size % replicas.count:
         raise DataError(f"training.batch_size is {training.batch_size}, but there are {replicas.count} replicas: set it to a multiple")
+    if training.jit and replicas.count > 1:
+        raise DataError(f"training.jit is set, but XLA compiles no step of {replicas.count} replicas: leave it out, or --strategy")
 
     begun = run.take_up(folder, settings, files)
     train_set = begun or run.TrainSet(files, *count_labels(files, data))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tensorflow as tf
 from trainers.fit import fit
 from trainers.inputs import layout, training_batches
 from trainers.run import load_run
+from yt8m_data.errors import DataError
 from yt8m_data.shards import expand
 
 SETTINGS = ["training.steps=12", "training.checkpoint_every=5", "training.eval_every=6", "training.clipnorm=0.5", "training.ema=0.9"]
@@ -105,3 +107,17 @@ def test_parts_of_a_batch_make_the_batch(kind, request):
             rows = [row for piece in pieces for row in piece["features"][name].numpy()]
             for row, expected in zip(rows, batch["features"][name].numpy(), strict=True):
                 np.testing.assert_array_equal(row, expected[: len(row)] if row.ndim == 2 else expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["training.batch_size=15"], "training.batch_size is 15, but there are 2 replicas: set it to a multiple"),
+        (["training.jit=true"], "training.jit is set, but XLA compiles no step of 2 replicas: leave it out, or --strategy"),
+    ],
+)
+def test_what_two_replicas_cannot_do_is_told_before_anything_is_written(made, tmp_path, monkeypatch, settings, told):
+    monkeypatch.setattr("trainers.fit.Replicas", lambda strategy: SimpleNamespace(count=2))
+    with pytest.raises(DataError, match=f"^{told}$"):
+        fit("moe", [made.train], [made.eval], str(tmp_path / "run"), [*made.overrides, *settings], strategy="mirrored")
+    assert not (tmp_path / "run").exists()
