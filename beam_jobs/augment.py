@@ -54,7 +54,9 @@ class Written(NamedTuple):
     came: outcome.Outcome
 
     def conclude(self) -> Resumed:
-        """Hold the books against each other, and write all that `run` does beside the shards.
+        """Hold the books against each other, and write `stats_before.json`, `stats_after.json`, and last `manifest.json`.
+
+        Returns that, and what a killed run left.
 
         Raises:
           DataError: the books do not balance, or the input is rotten.
@@ -110,15 +112,15 @@ class Written(NamedTuple):
         }
 
 
-def run(
+def write(
     source: Input,
     settings: sampling.Settings,
     output: Output,
     engine: runners.Engine,
     counts: str | None = None,
     holdout: HoldOut | None = None,
-) -> Resumed:
-    """Write augmented shards, `stats_before.json`, `stats_after.json`, and last `manifest.json`; return that, and what a killed run left.
+) -> Written:
+    """Write augmented shards; the output is whole, and has its manifest, when what comes back is concluded.
 
     Args:
       source: the input.
@@ -129,20 +131,8 @@ def run(
       holdout: videos that no synthetic one should come near; the manifest tells which do.
 
     Raises:
-      DataError: a setting, the input or the output folder is wrong, the disk is too small, or the books do not balance.
+      DataError: a setting, the input or the output folder is wrong, or the disk is too small.
     """
-    return write(source, settings, output, engine, counts, holdout).conclude()
-
-
-def write(
-    source: Input,
-    settings: sampling.Settings,
-    output: Output,
-    engine: runners.Engine,
-    counts: str | None = None,
-    holdout: HoldOut | None = None,
-) -> Written:
-    """Write the shards, as `run` does; the output is whole when that is concluded."""
     prepared = _prepare(source, settings, output, engine, counts, holdout)
     _, plan, packed, layout, work, _ = prepared
     bank = collect_bank(source, plan, engine, storage.to_path(output.folder), str(work.spill))

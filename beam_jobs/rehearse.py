@@ -40,7 +40,7 @@ def dry_run(
     Videos of the pools are spilled to the folder for temporary files meanwhile, with the feature that neighbours are sought by alone.
 
     Raises:
-      DataError: as `augment.run`.
+      DataError: as `augment.write`.
     """
     plan = plan_of_input(source, settings, engine, counts)
     narrow = replace(source, schema=replace(source.schema, features=source.schema.features[:1]))

@@ -63,8 +63,8 @@ def beside_its_parts(source: inputs.Input, folder: str) -> None:
     flops = sum(2.0 * q * n * source.schema.features[0].size for q, n in shapes)
     product = products(shapes, source.schema.features[0].size)
     first = inputs.open_input(source.files[:1])
-    beginning = timed(lambda: augment.run(first, plan.settings, augment.Output(f"{out}-first"), ENGINE, counts))
-    whole = timed(lambda: augment.run(source, plan.settings, augment.Output(out), ENGINE, counts))
+    beginning = timed(lambda: augment.write(first, plan.settings, augment.Output(f"{out}-first"), ENGINE, counts).conclude())
+    whole = timed(lambda: augment.write(source, plan.settings, augment.Output(out), ENGINE, counts).conclude())
     writing = written_again(expand([os.path.join(out, "*.tfrecord")]), source.schema, folder)
     parts = decoding + product + writing
     totals = shards.read_json(os.path.join(out, "manifest.json"))["totals"]
@@ -153,7 +153,7 @@ def beside_a_script(source: inputs.Input, folder: str) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     out, counts, plan = planned(source, folder, "part")
-    ours = timed(lambda: augment.run(source, plan.settings, augment.Output(out), ENGINE, counts))
+    ours = timed(lambda: augment.write(source, plan.settings, augment.Output(out), ENGINE, counts).conclude())
     written = shards.read_json(os.path.join(out, "manifest.json"))["totals"]["written"]
     path = os.path.join(folder, "script.tfrecord")
     theirs = timed(lambda: script(source, plan, path))

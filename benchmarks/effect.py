@@ -176,7 +176,7 @@ class Study:
         folder = self.work / name
         if not (folder / "manifest.json").is_file():
             counts = str(self.work / "stats" / "stats.json")
-            augment.run(open_input([self.train]), WRITTEN[name], augment.Output(str(folder), overwrite=True), LOCAL, counts)
+            augment.write(open_input([self.train]), WRITTEN[name], augment.Output(str(folder), overwrite=True), LOCAL, counts).conclude()
         return f"{folder}/*.tfrecord"
 
     def settings(self, system: str, policy: str, seed: int) -> Iterator[str]:
