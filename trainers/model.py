@@ -49,7 +49,9 @@ class Assembly:
         return [*self.trainee.variables, *(variable for term in self.regularizers for variable in term.variables)]
 
     def losses(self, features: Features, labels: tf.Tensor, teacher: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """In training mode: the loss of the predictions, and the sum that is minimised, with parts, regularizers and penalties.
+        """In training mode: the loss of the predictions, and the sum that is minimised, with parts and regularizers.
+
+        The penalties on weights are not in the sum: the optimiser adds their gradients, in fewer passes over the weights.
 
         Args:
           features: of a batch.
@@ -61,7 +63,7 @@ class Assembly:
         losses = {name: sum(share * self._mean(y, outputs[name]) for share, y in targets if share) for name in self.weights}
         terms = [self.weights[name] * losses[name] for name in losses]
         terms += [term(labels, outputs["embedding"], label_weights(self.head), training=True) for term in self.regularizers]
-        return losses["predictions"], tf.add_n([*terms, *self.trainee.losses])
+        return losses["predictions"], tf.add_n(terms)
 
     def _mean(self, labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
         """The loss over this replica's videos. Keras would divide it by the number of replicas, whose mean the optimiser takes anyway."""

@@ -21,14 +21,18 @@ class Adam(keras.optimizers.Adam):
     Args:
       factors: of the learning rate of each weight, in the order in which they are built; None is 1 for all. Scaling the gradients would do
         nothing: Adam takes their size out.
+      in_place: whether penalties may be added in the gradients' memory, which XLA cannot.
     """
 
-    def __init__(self, *args: Any, factors: Sequence[float] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, factors: Sequence[float] | None = None, in_place: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.factors = factors
+        self.factors, self.in_place = factors, in_place
 
     def apply(self, grads: Sequence[tf.Tensor | None], trainable_variables: Sequence[keras.Variable]) -> None:
-        """Take a step along the mean of all replicas' gradients; variables whose gradient is None stay as they are."""
+        """Take a step along the mean of all replicas' gradients of the loss, and the gradients of the weights' penalties.
+
+        Variables whose gradient is None stay as they are.
+        """
         given = [(grad, variable) for grad, variable in zip(grads, trainable_variables, strict=True) if grad is not None]
         replica, means = tf.distribute.get_replica_context(), [tf.convert_to_tensor(grad) for grad, _ in given]
         if replica.num_replicas_in_sync > 1:
@@ -37,13 +41,15 @@ class Adam(keras.optimizers.Adam):
         powers = {f"{name}_power": tf.pow(beta, step) for name, beta in (("beta1", self.beta_1), ("beta2", self.beta_2))}
         scalars = {"lr": rate, **powers, "beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
         for mean, (_, variable) in zip(means, given, strict=True):
-            place, dtype = self._get_variable_index(variable), variable.value.dtype
+            place, dtype, grad = self._get_variable_index(variable), variable.value.dtype, tf.cast(mean, variable.value.dtype)
+            if variable.regularizer is not None:
+                grad = variable.regularizer.add_gradient(grad, variable.value, self.in_place)
             own = scalars if self.factors is None else {**scalars, "lr": rate * self.factors[place]}
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.value.handle,
                 m=self._momentums[place].value.handle,
                 v=self._velocities[place].value.handle,
-                grad=tf.cast(clipped(mean, self.clipnorm) if self.clipnorm else mean, dtype),
+                grad=clipped(grad, self.clipnorm) if self.clipnorm else grad,
                 **{name: tf.cast(scalar, dtype) for name, scalar in own.items()},
             )
         if self.use_ema:
@@ -70,7 +76,8 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
 def adam(training: Training, factors: Sequence[float] | None = None) -> Adam:
     """The optimiser of a recipe."""
     average = {"use_ema": True, "ema_momentum": training.ema} if training.ema else {}
-    return Adam(Rate(training), epsilon=1e-8, clipnorm=training.clipnorm, factors=factors, **average)
+    in_place = not training.jit and not tf.config.list_physical_devices("GPU")
+    return Adam(Rate(training), epsilon=1e-8, clipnorm=training.clipnorm, factors=factors, in_place=in_place, **average)
 
 
 def clipped(gradient: tf.Tensor, norm: float) -> tf.Tensor:

@@ -101,7 +101,7 @@ class MeanOfLogits(keras.layers.Layer):
 
 
 def losses(assembly: Assembly, settings: SegmentRecipe, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
-    """In training mode: the loss of the predictions, and the sum that is minimised, with penalties.
+    """In training mode: the loss of the predictions, and the sum that is minimised, to which the optimiser adds the penalties.
 
     Of the mean that is the sum of each model's own, or with `joint` the loss of the mean.
     """
@@ -111,7 +111,7 @@ def losses(assembly: Assembly, settings: SegmentRecipe, batch: dict[str, Any]) -
     loss = {name: rated_loss(labels, p, weights) for name, p in outputs.items()}
     apart = [loss[name] for name in PARTS if name in loss and not settings.joint]
     learned = apart or [loss["predictions"]]
-    return loss["predictions"], tf.add_n([*learned, *assembly.trainee.losses])
+    return loss["predictions"], tf.add_n(learned)
 
 
 def rated_loss(labels: tf.Tensor, p: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
