@@ -137,8 +137,8 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     collect.write([out], names=names, command=command_line(), painters=painters)
     click.echo(text.books(manifest["totals"]))
     click.echo(text.gates(manifest))
-    if settings.policy == "auto":
-        click.echo(text.advice(out, options["name"], manifest["totals"]["written"]))
+    advised = settings.policy == "auto"
+    click.echo(text.advice(out, options["name"], manifest["totals"]["written"]) if advised else text.DOUBT)
 
 
 def _methods(ctx: click.Context, options: dict[str, Any]) -> tuple[Any, ...]:

@@ -95,8 +95,9 @@ def test_deltas_can_be_recomputed_from_their_sources(made, records, command, tmp
     assert seen > 100
     with pa.ipc.open_file(str(tmp_path / "out" / "deltas.arrow")) as reader:
         assert reader.get_batch(0).num_rows == 100
-    command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--overwrite", "--threshold", 60)
+    printed = command("yt8m-data", "augment", made / "*.tfrecord", tmp_path / "out", "--overwrite", "--threshold", 60).out
     assert not (tmp_path / "out" / "deltas.arrow").exists()
+    assert "rebalancing made models worse" in printed
 
 
 def test_auto_adds_nothing_and_its_advice_can_be_followed(made, records, command, tmp_path, monkeypatch):
@@ -114,6 +115,7 @@ def test_auto_adds_nothing_and_its_advice_can_be_followed(made, records, command
         assert reader.get_batch(0).num_rows == 100
 
     lines = [shlex.split(line) for line in printed.splitlines() if line.startswith("  yt8m-")]
+    assert "rebalancing" not in printed
     assert [line[1] for line in lines] == ["stats", "fit", "fit", "correct", "correct", "ensemble"]
     for line in lines:
         small = ["--set", "num_classes=40", "--set", "training.checkpoint_every=20"] if line[1] == "fit" else []

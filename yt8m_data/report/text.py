@@ -139,6 +139,12 @@ def gates(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+DOUBT = (
+    "Where it was measured, on real shards, rebalancing made models worse (paper and target: docs/RESULTS.md). Before you keep these,\n"
+    "train on the plain ones as well, and compare (yt8m-train compare). --policy auto does what the study supports for video-level shards."
+)
+
+
 def advice(out: str, name: str, records: int) -> str:
     """Print the commands that make use of what the policy `auto` wrote, with the settings that were measured (docs/RESULTS.md)."""
     train, eval_, steps = shlex.quote(f"{out}/{name}*"), "--eval 'EVAL*'", [max(epochs * records // _BATCH, 1) for epochs in (3, 10, 11)]
