@@ -147,7 +147,7 @@ def write(
     mapped = room.mapped(source, plan, packed, engine, output)
     turns = room.turns(source, engine, output.memory - mapped, str(work.spill))
     used = bank if synthesis.DELTA in settings.methods else None
-    compiled = room.compiled(source, growth)
+    compiled = room.compiled(source, growth, engine)
     shared = route.Work(plan, packed, layout, source.schema, store, used, mapped > 0, compiled)
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
     return Written(source, output, holdout, prepared, rebalance.run(job, engine, work))

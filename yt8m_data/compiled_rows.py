@@ -60,29 +60,22 @@ class Compiled:
         lengths = (bounds[:, 1:] - bounds[:, :-1]).sum(axis=0) + 4 * width
         held = np.array([feature.name in videos.settings.hold for feature in videos.schema.features])
         base, other, part, noise, delta = (videos.recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
-        odd = noise | (delta >= 0)
-        for at in range(0, len(base), BLOCK_ROWS):
-            rows = slice(at, at + BLOCK_ROWS)
-            vectors = _Lying(videos.rows, base[rows], other[rows], width)
-            if odd[rows].any():
-                vectors.replace(np.flatnonzero(odd[rows]), videos.only(at + np.flatnonzero(odd[rows])))
-            ends = np.cumsum(lengths[rows] + FRAME_BYTES) - CRC_BYTES
-            framed = Framed(self._room.of(int(ends[-1]) + CRC_BYTES), ends - lengths[rows], ends, sealed=True)
-            _make(
-                at,
-                vectors.base,
-                vectors.other,
-                part[rows],
-                held,
-                order,
-                octets,
-                bounds,
-                framed.data,
-                framed.starts,
-                framed.ends,
-                *self._lanes.arrays,
-            )
-            yield framed
+        lanes, odd = self._lanes.arrays, np.flatnonzero(noise | (delta >= 0))
+        ready = np.concatenate([np.empty((0, width), np.float32), *map(np.hstack, videos.only(odd).vectors())])
+        step = max(len(base), 1) if videos.rows.octets is not None else BLOCK_ROWS  # what does not lie in memory is copied, a little at a time
+        for begin in range(0, len(base), step):
+            some = slice(begin, begin + step)
+            vectors = _Lying(videos.rows, base[some], other[some], width)
+            first, last = np.searchsorted(odd, [begin, begin + step]).tolist()
+            vectors.replace(odd[first:last] - begin, ready[first:last])
+            for at in range(begin, min(begin + step, len(base)), BLOCK_ROWS):
+                rows, here = slice(at, at + BLOCK_ROWS), slice(at - begin, at - begin + BLOCK_ROWS)
+                ends = np.cumsum(lengths[rows] + FRAME_BYTES) - CRC_BYTES
+                framed = Framed(self._room.of(int(ends[-1]) + CRC_BYTES), ends - lengths[rows], ends, sealed=True)
+                lying = vectors.base[here], vectors.other[here], part[rows]
+                places = held, order, octets, bounds, framed.data, framed.starts, framed.ends
+                _make(at, *lying, *places, *lanes)
+                yield framed
 
     def sums(self) -> dict[str, Sums] | None:
         """Return the sums of the vectors that were made, as `sums.Passing` does."""
@@ -106,9 +99,8 @@ class _Lying:
             self.base, self.other = octets.ctypes.data + base, octets.ctypes.data + other
         self.other[alone] = 0
 
-    def replace(self, rows: np.ndarray, videos: Made) -> None:
-        """Put what is made of some videos in the place of what they begin with."""
-        made = np.concatenate([np.hstack(block) for block in videos.vectors()])
+    def replace(self, rows: np.ndarray, made: np.ndarray) -> None:
+        """Let some of them be what is made of them already, float32 [M, width]."""
         self.base[rows], self.other[rows] = self._copied(made), 0
 
     def _copied(self, vectors: np.ndarray) -> np.ndarray:

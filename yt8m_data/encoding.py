@@ -33,6 +33,8 @@ class Octets(NamedTuple):
     bounds: np.ndarray
 
 
+_COUNTED = 1 << 14  # lengths and labels are below it: to count them takes a fraction of what sorting does
+
 _Column: TypeAlias = pa.BinaryArray | Vectors | Octets  # some of each row; a null is nothing
 
 
@@ -146,7 +148,7 @@ def _encode_strings(column: pa.BinaryArray, key: str) -> list[_Column]:
 
 
 def _encode_integers(column: pa.ListArray, key: str) -> list[_Column]:
-    distinct, number = np.unique(column.flatten().to_numpy(), return_inverse=True)
+    distinct, number = _distinct(column.flatten().to_numpy())
     varints, bounds = _flat(pa.array([_varint(value) for value in distinct.tolist()], pa.binary()).take(pa.array(number)))
     return _encode_lists(column, key, b"\x1a", varints, bounds[_bounds(column)])
 
@@ -182,7 +184,7 @@ def _of_strings(key: str) -> wire.Prefixes:
 
 def _by_length(prefixes: wire.Prefixes, lengths: np.ndarray, column: pa.Array | None = None) -> pa.BinaryArray:
     """What stands before the payload of each row, by its length (int64 [N]); null where the column is."""
-    distinct, number = np.unique(lengths, return_inverse=True)
+    distinct, number = _distinct(lengths)
     absent = None if column is None or not column.null_count else column.is_null().to_numpy(zero_copy_only=False)
     return pa.array([prefixes[length] for length in distinct.tolist()], pa.binary()).take(pa.array(number, mask=absent))
 
@@ -205,6 +207,14 @@ def _flat(column: pa.BinaryArray) -> Octets:
 def _bounds(column: pa.ListArray) -> np.ndarray:
     """Where the values of each list start among the flattened ones, and those of the last end, int64 [N + 1]."""
     return np.append(0, np.cumsum(column.value_lengths().fill_null(0).to_numpy()))
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct ones of whole numbers, ascending, and the place of each among them, as `np.unique` gives them."""
+    if not len(values) or values.min() < 0 or values.max() >= _COUNTED:
+        return np.unique(values, return_inverse=True)
+    present = np.bincount(values) > 0
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[values]
 
 
 @functools.cache
