@@ -62,7 +62,7 @@ class Compiled:
         base, other, part, noise, delta = (videos.recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
         lanes, odd = self._lanes.arrays, np.flatnonzero(noise | (delta >= 0))
         ready = np.concatenate([np.empty((0, width), np.float32), *map(np.hstack, videos.only(odd).vectors())])
-        step = max(len(base), 1) if videos.rows.octets is not None else BLOCK_ROWS  # what does not lie in memory is copied, a little at a time
+        step = max(len(base), 1) if videos.rows.octets is not None else BLOCK_ROWS  # others are copied, some at a time
         for begin in range(0, len(base), step):
             some = slice(begin, begin + step)
             vectors = _Lying(videos.rows, base[some], other[some], width)
