@@ -34,7 +34,13 @@ _COUNTED = "counted"  # the folder of the work folder for the statistics of the 
 
 
 class _Prepared(NamedTuple):
-    """What stands before the pipeline starts; `before` is what `stats.json` holds of the input, `counted` whether the job counted it."""
+    """What stands before the pipeline starts.
+
+    Attributes:
+      before: what `stats.json` holds of the input; `counted` whether the job counted it.
+      plan, packed, layout, work: see their classes.
+      growth: how many times as many records are written as read.
+    """
 
     before: dict[str, Any]
     plan: sampling.Plan
@@ -42,6 +48,7 @@ class _Prepared(NamedTuple):
     layout: Layout
     work: Work
     counted: bool
+    growth: float
 
 
 class Written(NamedTuple):
@@ -61,7 +68,7 @@ class Written(NamedTuple):
         Raises:
           DataError: the books do not balance, or the input is rotten.
         """
-        source, came, (before, plan, _, _, work, counted) = self.source, self.came, self.prepared
+        source, came, (before, plan, _, _, work, counted, _) = self.source, self.came, self.prepared
         folder, bad, forecast = storage.to_path(self.output.folder), came.bad, came.forecast[:-1]
         source.check_bad(bad, came.books.get("read", 0))
         if came.books.get(outcome.FILES) != len(source.files):
@@ -134,12 +141,14 @@ def write(
       DataError: a setting, the input or the output folder is wrong, or the disk is too small.
     """
     prepared = _prepare(source, settings, output, engine, counts, holdout)
-    _, plan, packed, layout, work, _ = prepared
+    _, plan, packed, layout, work, _, growth = prepared
     bank = collect_bank(source, plan, engine, storage.to_path(output.folder), str(work.spill))
     store = work.runs("features") if engine.runner == "local" else None
     mapped = room.mapped(source, plan, packed, engine, output)
     turns = room.turns(source, engine, output.memory - mapped, str(work.spill))
-    shared = route.Work(plan, packed, layout, source.schema, store, bank if synthesis.DELTA in settings.methods else None, mapped > 0)
+    used = bank if synthesis.DELTA in settings.methods else None
+    compiled = room.compiled(source, growth, engine)
+    shared = route.Work(plan, packed, layout, source.schema, store, used, mapped > 0, compiled)
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
     return Written(source, output, holdout, prepared, rebalance.run(job, engine, work))
 
@@ -172,7 +181,7 @@ def _prepare(
         folders.note(counted, before, str(work.folder / _COUNTED))
     growth = sampling.growth(plan, sets)
     room.check_disk(source, plan, growth, packed, output)
-    return _Prepared(before, plan, packed, room.layout(source, plan, growth, output, engine), work, counts is None)
+    return _Prepared(before, plan, packed, room.layout(source, plan, growth, output, engine), work, counts is None, growth)
 
 
 def _order(

@@ -136,7 +136,9 @@ def _synthesize(job: Job, counter: Counter) -> beam.DoFn:
 
 def _write(job: Job, counter: Counter) -> beam.DoFn:
     work = job.work
-    return WriteShards(work.layout, work.schema, work.written, counter.of("written"), None if work.store is None else work.maker)
+    return WriteShards(
+        work.layout, work.schema, work.written, counter.of("written"), None if work.store is None else work.maker, work.compiled
+    )
 
 
 def _are_whole(layout: Layout, done: Mapping[str, list[Any]]) -> bool:

@@ -21,6 +21,7 @@ MINIMUM_BUDGET = 64 << 20
 
 _RECIPE_BYTES = 1024  # of memory that a recipe takes where the output is put in order: itself, its id once more, its hash and its place
 _ROW_BYTES = 256  # on disk, of a recipe, or of what stands beside the features of a video in a pool: twice what ids of four letters take
+COMPILED_ROWS = 1 << 18  # for a process to write, of which compiled loops save twice the half a second that it takes to load them
 _TASKS = 4  # that each process has where the output is written, if there are as many shards: all are busy to the end
 
 
@@ -129,6 +130,11 @@ def mapped(source: Input, plan: sampling.Plan, packed: pools.Pools, engine: runn
     size, processes = sum(map(gzipped.content_bytes, source.files)), engine.processes(source.bytes)
     need = max(_need(source, plan, packed, engine), processes * _RECIPE_BYTES * output_rows(source, output, engine))
     return size if engine.runner == "local" and size <= output.memory // 2 and size + need <= output.memory else 0
+
+
+def compiled(source: Input, growth: float, engine: runners.Engine) -> bool:
+    """Return whether local processes write so much, `growth` times what is read, that loading compiled loops is worth it."""
+    return engine.runner == "local" and (source.estimated_records or 0) * growth >= COMPILED_ROWS * engine.processes(source.bytes)
 
 
 def turns(source: Input, engine: runners.Engine, memory: int, disk: str) -> Turns | None:

@@ -41,6 +41,7 @@ class Work(NamedTuple):
       store: the path of the features; None on a service.
       bank: the path of the deltas, for the method delta.
       mapped: whether there is memory for the store.
+      compiled: whether enough is written that the import of what compiles the loops is worth it.
     """
 
     plan: sampling.Plan
@@ -50,6 +51,7 @@ class Work(NamedTuple):
     store: str | None
     bank: str | None
     mapped: bool = False
+    compiled: bool = False
 
     @property
     def written(self) -> pa.Schema:

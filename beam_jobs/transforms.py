@@ -10,14 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs.progress import Counter
-from yt8m_data import codec, heads, shards, storage, tfrecord
+from yt8m_data import codec, heads, making, shards, storage, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.recipes import Made
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, ShardWriter, open_shard, rows_at_a_time
 from yt8m_data.statistics import Accumulator, Reading, Statistics
-from yt8m_data.sums import Passing
 
 BAD, READING = "bad", "reading"
 
@@ -271,6 +270,7 @@ class WriteShards(beam.DoFn):
       columns: those that are written.
       counter: counts the records written.
       make: gives what makes of some rows, in the order in which they are written, the videos to write; None where they are that.
+      compiled: whether there are enough videos to make that the import of what compiles the loops is worth it.
     """
 
     def __init__(
@@ -280,12 +280,15 @@ class WriteShards(beam.DoFn):
         columns: pa.Schema,
         counter: Counter,
         make: Callable[[], Callable[[pa.RecordBatch], Made]] | None = None,
+        compiled: bool = False,
     ) -> None:
         self.layout, self.schema, self.columns, self.counter, self.open_maker = layout, schema, columns, counter, make
+        self.compiled = compiled
 
     def setup(self) -> None:
         """Open what makes videos, once for all tasks."""
         self.make = self.open_maker() if self.open_maker else None
+        self.making = making.compiled() if self.compiled else making.Plain
 
     def process(self, element: tuple[int, list[Iterable[pa.RecordBatch]]]) -> Iterator[tuple[list[dict[str, Any]], Statistics]]:
         """Write the shards of a task."""
@@ -303,9 +306,9 @@ class WriteShards(beam.DoFn):
     def _write(self, videos: pa.RecordBatch | Made, writer: ShardWriter, statistics: Statistics) -> None:
         """Write videos and count them; those to be made, where the sums of vectors will do, some at a time while they are in the cache."""
         if isinstance(videos, Made) and self.schema.kind == "video" and statistics.takes_sums:
-            passing = Passing({feature.name: feature.size for feature in self.schema.features})
-            writer.write(videos.heads, passing.watch(videos.vectors()))
-            sums = passing.sums()
+            made = self.making(videos)
+            writer.write(videos.heads, made.records())
+            sums = made.sums()
             statistics.add(videos.whole() if sums is None else videos.heads, sums or {})
         else:
             batch = videos.whole() if isinstance(videos, Made) else videos

@@ -18,12 +18,12 @@ _HEADER, _CRC, _MOST, _MASK = tfrecord.HEADER_BYTES, tfrecord.CRC_BYTES, tfrecor
 _BAD_HEADER, _TOO_LONG = 1, 2
 
 # Functions of C by name, so that machine code out of the cache finds them; places in memory are numbers.
-_copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
+copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
 _fill = types.ExternalFunction("memset", types.uintp(types.uintp, types.int32, types.uintp))
 _checksum = types.ExternalFunction("yt8m_crc32c", types.uint32(types.uintp, types.uintp))
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def machine_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code, made when it is first called."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
@@ -32,13 +32,17 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
+def finds_checksum() -> bool:
+    """Whether the C function behind the checksum is to be found; what calls `masked_crc` is to ask first, since this is how it is found."""
+    address = tfrecord.checksum_address()
+    if address:
+        llvmlite.binding.add_symbol("yt8m_crc32c", address)
+    return bool(address)
+
+
 def scanner() -> Callable[[np.ndarray], tfrecord.Scanned]:
     """What finds records: `scan`, or `tfrecord.plain_scan` where the C function behind the checksum is not to be found."""
-    address = tfrecord.checksum_address()
-    if not address:
-        return tfrecord.plain_scan
-    llvmlite.binding.add_symbol("yt8m_crc32c", address)
-    return scan
+    return scan if finds_checksum() else tfrecord.plain_scan
 
 
 def scan(data: np.ndarray) -> tfrecord.Scanned:
@@ -91,7 +95,7 @@ def _check(array: np.ndarray, rows: np.ndarray) -> None:
         raise IndexError(f"rows {rows.min()}..{rows.max()} are not all among 0..{len(array) - 1}")
 
 
-@_compiled
+@machine_code
 def _number(data, start, size):  # type: ignore[no-untyped-def]
     number = np.uint64(0)
     for at in range(size):
@@ -99,13 +103,22 @@ def _number(data, start, size):  # type: ignore[no-untyped-def]
     return number
 
 
-@_compiled
-def _masked_crc(place, size):  # type: ignore[no-untyped-def]
+@machine_code
+def put_number(data, start, number, size):  # type: ignore[no-untyped-def]
+    """Lay a number into so many bytes of uint8 [N]."""
+    number = np.uint64(number)
+    for at in range(size):
+        data[start + at] = np.uint8(number >> np.uint64(8 * at) & np.uint64(0xFF))
+
+
+@machine_code
+def masked_crc(place, size):  # type: ignore[no-untyped-def]
+    """The masked CRC-32C of so many bytes at a place in memory, uint64."""
     crc = np.uint64(_checksum(place, size))
     return ((crc >> np.uint64(15) | crc << np.uint64(17)) + np.uint64(_MASK)) & np.uint64(0xFFFFFFFF)
 
 
-@_compiled
+@machine_code
 def _count(data):  # type: ignore[no-untyped-def]
     """How many whole records there are, if all headers are right."""
     number = end = 0
@@ -118,14 +131,14 @@ def _count(data):  # type: ignore[no-untyped-def]
     return number
 
 
-@_compiled
+@machine_code
 def _scan(data):  # type: ignore[no-untyped-def]
     """The bounds of the records, whether their checksums are right, what is wrong behind them, and the length that stands there."""
     most, number, end, fault, length = _count(data), 0, 0, 0, np.uint64(0)
     bounds, good = np.zeros(most + 1, np.int64), np.empty(most, np.bool_)
     while end + _HEADER <= len(data):
         length = _number(data, end, 8)
-        if _masked_crc(data.ctypes.data + end, 8) != _number(data, end + 8, 4):
+        if masked_crc(data.ctypes.data + end, 8) != _number(data, end + 8, 4):
             fault = _BAD_HEADER
             break
         if length > _MOST:
@@ -136,22 +149,22 @@ def _scan(data):  # type: ignore[no-untyped-def]
         end = stop + _CRC
         if end > len(data):
             break
-        good[number] = _masked_crc(data.ctypes.data + start, length) == _number(data, stop, 4)
+        good[number] = masked_crc(data.ctypes.data + start, length) == _number(data, stop, 4)
         number += 1
         bounds[number] = end
     return bounds[: number + 1], good[:number], fault, length
 
 
-@_compiled
+@machine_code
 def _copy_rows(source, source_stride, places, out, out_stride, rows, size):  # type: ignore[no-untyped-def]
     for at in range(len(rows)):
-        _copy(out + rows[at] * out_stride, source + places[at] * source_stride, size)
+        copy(out + rows[at] * out_stride, source + places[at] * source_stride, size)
 
 
-@_compiled
+@machine_code
 def _copy_clips(places, lengths, strides, out, most, size, rows):  # type: ignore[no-untyped-def]
     for at in range(len(rows)):
         target = out + rows[at] * most * size
         for frame in range(lengths[at]):
-            _copy(target + frame * size, places[at] + frame * strides[at], size)
+            copy(target + frame * size, places[at] + frame * strides[at], size)
         _fill(target + lengths[at] * size, 0, (most - lengths[at]) * size)

@@ -18,7 +18,7 @@ from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature
 from yt8m_data.tfrecord import Framed
 
 
-class _Vectors(NamedTuple):
+class Vectors(NamedTuple):
     """Map entries that begin alike and hold vectors of one size in bytes: the beginning, the size, and the number of the feature."""
 
     prefix: bytes
@@ -26,14 +26,16 @@ class _Vectors(NamedTuple):
     feature: int
 
 
-class _Octets(NamedTuple):
+class Octets(NamedTuple):
     """Bytes of all rows behind one another, uint8, and where those of each begin and the last end, int64 [N + 1]."""
 
     octets: np.ndarray
     bounds: np.ndarray
 
 
-_Column: TypeAlias = pa.BinaryArray | _Vectors | _Octets  # some of each row; a null is nothing
+_COUNTED = 1 << 14  # lengths and labels are below it: to count them takes a fraction of what sorting does
+
+_Column: TypeAlias = pa.BinaryArray | Vectors | Octets  # some of each row; a null is nothing
 
 
 def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
@@ -43,7 +45,7 @@ def encode(batch: pa.RecordBatch, schema: Schema) -> Framed:
     OTHER as they came. A null in a column of `PROVENANCE` or `SEGMENTS` leaves its key out.
     """
     vectors = [_matrix(batch, feature) for feature in schema.features] if schema.kind == "video" else []
-    return _assembled(_columns(batch, schema), slice(0, batch.num_rows), vectors)
+    return _assembled(columns_of(batch, schema), slice(0, batch.num_rows), vectors)
 
 
 def encode_with(heads: pa.RecordBatch, vectors: Iterable[Sequence[np.ndarray]], schema: Schema) -> Iterator[Framed]:
@@ -55,7 +57,7 @@ def encode_with(heads: pa.RecordBatch, vectors: Iterable[Sequence[np.ndarray]], 
         are asked for, so that it is still in the cache.
       schema: of the records.
     """
-    columns, at = _columns(heads, schema), 0
+    columns, at = columns_of(heads, schema), 0
     for block in vectors:
         yield _assembled(columns, slice(at, at + len(block[0])), block)
         at += len(block[0])
@@ -67,8 +69,8 @@ def _matrix(batch: pa.RecordBatch, feature: Feature) -> np.ndarray:
     return values.reshape(-1, feature.size)
 
 
-def _columns(batch: pa.RecordBatch, schema: Schema) -> list[_Vectors | _Octets]:
-    """Give what each record is put together of, in that order."""
+def columns_of(batch: pa.RecordBatch, schema: Schema) -> list[Vectors | Octets]:
+    """Give what each record is put together of, in that order; before vectors there are always octets, with which their entries begin."""
     entries: dict[str, list[_Column]] = {schema.id_key: _encode_strings(batch.column("id"), schema.id_key)}
     entries[schema.labels_key] = _encode_integers(batch.column("labels"), schema.labels_key)
     for column in SEGMENTS.names:
@@ -83,7 +85,7 @@ def _columns(batch: pa.RecordBatch, schema: Schema) -> list[_Vectors | _Octets]:
     for number, feature in enumerate(schema.features):
         if schema.kind == "video":
             prefix = wire.entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size]
-            entries[feature.name] = [_Vectors(prefix, 4 * feature.size, number)]
+            entries[feature.name] = [Vectors(prefix, 4 * feature.size, number)]
         else:
             lists[feature.name] = _encode_frames(batch.column(feature.name), feature)
     columns = [column for key in sorted(entries) for column in entries[key]]
@@ -95,15 +97,18 @@ def _columns(batch: pa.RecordBatch, schema: Schema) -> list[_Vectors | _Octets]:
     return message
 
 
-def _message(columns: list[_Column], tag: bytes, count: int) -> list[_Vectors | _Octets]:
+def _message(columns: list[_Column], tag: bytes, count: int) -> list[Vectors | Octets]:
     """Put the field's tag and the length of all its entries before them; what is binary and stands together is joined."""
     sizes = sum((_sizes(column, slice(0, count)) for column in columns), np.zeros(count, np.int64))
-    joined: list[_Vectors | _Octets] = []
+    sizes += sum(len(column.prefix) for column in columns if isinstance(column, Vectors))
+    joined: list[Vectors | Octets] = []
     together: list[pa.BinaryArray] = [_by_length(wire.Prefixes(tag), sizes)]
     for column in [*columns, None]:
         if isinstance(column, pa.BinaryArray):
             together.append(column)
             continue
+        if isinstance(column, Vectors):
+            together.append(pa.repeat(pa.scalar(column.prefix), count))
         if together:
             joined.append(_flat(pc.binary_join_element_wise(*together, b"", null_handling="replace", null_replacement=b"")))
         together = []
@@ -114,24 +119,22 @@ def _message(columns: list[_Column], tag: bytes, count: int) -> list[_Vectors | 
 
 def _sizes(column: _Column, rows: slice) -> np.ndarray:
     """How many bytes each of some rows has of a column, int64 [N]."""
-    if isinstance(column, _Vectors):
-        return np.full(rows.stop - rows.start, len(column.prefix) + column.size)
-    if isinstance(column, _Octets):
+    if isinstance(column, Vectors):
+        return np.full(rows.stop - rows.start, column.size)
+    if isinstance(column, Octets):
         return np.diff(column.bounds[rows.start : rows.stop + 1])
     return _lengths(column)[rows]
 
 
-def _assembled(columns: list[_Vectors | _Octets], rows: slice, vectors: Sequence[np.ndarray]) -> Framed:
+def _assembled(columns: list[Vectors | Octets], rows: slice, vectors: Sequence[np.ndarray]) -> Framed:
     """Lay the entries of each of some rows behind one another; `vectors` are those of the rows, a matrix for each feature."""
     count = rows.stop - rows.start
     sizes = [_sizes(column, rows) for column in columns]
     framed = Framed.of_lengths(sum(sizes, np.zeros(count, np.int64)))
     view, at = framed.data.data, framed.starts.copy()
     for column, size in zip(columns, sizes, strict=True):
-        if isinstance(column, _Vectors):
-            prefix = np.frombuffer(column.prefix, np.uint8)
-            wire.scatter(framed.data, at, np.broadcast_to(prefix, (count, len(prefix))))
-            wire.scatter(framed.data, at + len(prefix), vectors[column.feature].view(np.uint8))
+        if isinstance(column, Vectors):
+            wire.scatter(framed.data, at, vectors[column.feature].view(np.uint8))
         else:
             whole, bounds = column.octets.data, column.bounds[rows.start : rows.stop + 1].tolist()
             for start, end, (begin, stop) in zip(at.tolist(), (at + size).tolist(), itertools.pairwise(bounds), strict=True):
@@ -145,7 +148,7 @@ def _encode_strings(column: pa.BinaryArray, key: str) -> list[_Column]:
 
 
 def _encode_integers(column: pa.ListArray, key: str) -> list[_Column]:
-    distinct, number = np.unique(column.flatten().to_numpy(), return_inverse=True)
+    distinct, number = _distinct(column.flatten().to_numpy())
     varints, bounds = _flat(pa.array([_varint(value) for value in distinct.tolist()], pa.binary()).take(pa.array(number)))
     return _encode_lists(column, key, b"\x1a", varints, bounds[_bounds(column)])
 
@@ -181,7 +184,7 @@ def _of_strings(key: str) -> wire.Prefixes:
 
 def _by_length(prefixes: wire.Prefixes, lengths: np.ndarray, column: pa.Array | None = None) -> pa.BinaryArray:
     """What stands before the payload of each row, by its length (int64 [N]); null where the column is."""
-    distinct, number = np.unique(lengths, return_inverse=True)
+    distinct, number = _distinct(lengths)
     absent = None if column is None or not column.null_count else column.is_null().to_numpy(zero_copy_only=False)
     return pa.array([prefixes[length] for length in distinct.tolist()], pa.binary()).take(pa.array(number, mask=absent))
 
@@ -193,10 +196,10 @@ def _lengths(column: pa.BinaryArray) -> np.ndarray:
     return np.diff(_flat(column).bounds)
 
 
-def _flat(column: pa.BinaryArray) -> _Octets:
+def _flat(column: pa.BinaryArray) -> Octets:
     """View the values of a column."""
     _, bounds, data = column.buffers()
-    return _Octets(
+    return Octets(
         np.frombuffer(data or b"", np.uint8), np.frombuffer(bounds, np.int32)[column.offset :][: len(column) + 1].astype(np.int64)
     )
 
@@ -204,6 +207,14 @@ def _flat(column: pa.BinaryArray) -> _Octets:
 def _bounds(column: pa.ListArray) -> np.ndarray:
     """Where the values of each list start among the flattened ones, and those of the last end, int64 [N + 1]."""
     return np.append(0, np.cumsum(column.value_lengths().fill_null(0).to_numpy()))
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct ones of whole numbers, ascending, and the place of each among them, as `np.unique` gives them."""
+    if not len(values) or values.min() < 0 or values.max() >= _COUNTED:
+        return np.unique(values, return_inverse=True)
+    present = np.bincount(values) > 0
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[values]
 
 
 @functools.cache
@@ -218,4 +229,4 @@ def _encode_frames(column: pa.ListArray, feature: Feature) -> list[_Column]:
     frames = np.hstack([np.broadcast_to(header, (len(values), len(header))), codes.reshape(-1, feature.size)])
     prefixes, counts = wire.entry_prefixes(feature.name.encode()), column.value_lengths().to_numpy().astype(np.int64)
     sizes = counts * frames.shape[1]
-    return [_by_length(prefixes, sizes), _Octets(frames.reshape(-1), np.append(0, np.cumsum(sizes)))]
+    return [_by_length(prefixes, sizes), Octets(frames.reshape(-1), np.append(0, np.cumsum(sizes)))]

@@ -19,7 +19,13 @@ from yt8m_data.synthesis import BLOCK_ROWS, MOVES, vectors
 
 
 class Rows(Protocol):
-    """Where the features of videos are, by their keys: rows of a batch, or places in a `Store`."""
+    """Where the features of videos are, by their keys: rows of a batch, or places in a `Store`.
+
+    Attributes:
+      octets: uint8, where the vectors of each video lie behind one another in memory, at its key; None where they do not.
+    """
+
+    octets: np.ndarray | None
 
     def vectors(self, keys: np.ndarray) -> np.ndarray:
         """Copy the vectors of some videos, float32 [M, D], that of each feature behind that of the one before."""
@@ -33,6 +39,8 @@ class Rows(Protocol):
 
 class InBatch:
     """The features of a batch, by its rows."""
+
+    octets: np.ndarray | None = None
 
     def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
         self._first, self._vectors, self._frames = schema.features[0].name, [], {}
@@ -91,6 +99,10 @@ class Made(NamedTuple):
         """The columns of `schema.arrow` and `PROVENANCE` but for the features."""
         features = {feature.name for feature in self.schema.features}
         return self.recipes.select([name for name in (*self.schema.arrow.names, *PROVENANCE.names) if name not in features])
+
+    def only(self, rows: np.ndarray) -> "Made":
+        """Take some of the videos, int64 [M]."""
+        return self._replace(recipes=self.recipes.take(pa.array(rows)))
 
     def vectors(self) -> Iterator[list[np.ndarray]]:
         """Make video-level features, as `synthesis.vectors` gives them."""

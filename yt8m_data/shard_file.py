@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from yt8m_data import shards, storage, tfrecord
-from yt8m_data.encoding import encode, encode_with
+from yt8m_data.encoding import encode
 from yt8m_data.errors import DataError
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import distinct_labels
@@ -84,19 +84,18 @@ class ShardWriter:
         elif form.compress == "gzip":
             self._output = gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=sink, mtime=0)
 
-    def write(self, batch: pa.RecordBatch, vectors: Iterable[Sequence[np.ndarray]] | None = None) -> None:
-        """Append rows; of TFRecords the vectors may come beside the other columns, as `encode_with` has it."""
+    def write(self, batch: pa.RecordBatch, encoded: Iterable[tfrecord.Framed] | None = None) -> None:
+        """Append rows; as TFRecords they may come encoded, and the batch then needs no video-level features."""
         self._records += batch.num_rows
         values, counts = np.unique(distinct_labels(batch.column("labels"))[1], return_counts=True)
         self._labels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if self._schema.kind == "frame":
             self._frames += int(batch.column(self._schema.features[0].name).value_lengths().to_numpy().sum())
         if self._form.format == "tfrecord":
-            encoded = [encode(batch, self._schema)] if vectors is None else encode_with(batch, vectors, self._schema)
-            for records in encoded:
+            for records in [encode(batch, self._schema)] if encoded is None else encoded:
                 tfrecord.write(self._output, records)
             return
-        assert vectors is None, "columns are written whole"
+        assert encoded is None, "columns are written whole"
         self._pending.append(batch)
         size = rows_at_a_time(self._schema)
         while sum(part.num_rows for part in self._pending) >= size:

@@ -73,15 +73,18 @@ class Store:
       path: of the file; without it there are none.
       schema: of the records.
       mapped: whether there is memory for the whole file; all processes that map it share that.
+
+    Attributes:
+      octets: uint8, the file where it is mapped and is not empty; else None.
     """
 
     def __init__(self, path: str, schema: Schema, mapped: bool = False) -> None:
         self._sizes, self._framed = {feature.name: feature.size for feature in schema.features}, schema.kind == "frame"
         self._mean = next(iter(schema.features)).size
         self._stream = open(path if os.path.exists(path) else os.devnull, "rb", buffering=0)  # noqa: SIM115  open as long as this is
-        self._octets = None
+        self.octets: np.ndarray | None = None
         if mapped and os.fstat(self._stream.fileno()).st_size:
-            self._octets = np.frombuffer(mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            self.octets = np.frombuffer(mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         elif hasattr(os, "posix_fadvise"):  # not on macOS
             os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
@@ -104,8 +107,8 @@ class Store:
 
     def _copied(self, places: np.ndarray, size: int) -> np.ndarray:
         """Copy the bytes that stand at each place, uint8 [M, size]."""
-        if self._octets is not None:
-            return wire.gather(self._octets, places, size)
+        if self.octets is not None:
+            return wire.gather(self.octets, places, size)
         found = np.empty((len(places), size), np.uint8)
         descriptor, view = self._stream.fileno(), found.reshape(-1).data
         for start, place in zip(range(0, found.size, size), places.tolist(), strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 
 # Rows summed at a time. Their sums are made in float32, whose rounding errors (at most 2^-17 of a sum, and as often up as down) average
 # out over the pieces: a mean or variance of some thousand rows is right to eight digits. 128 rows of 1,024 values stay in the cache.
-_ROWS, _WIDTH = 128, 1024
+ROWS, _WIDTH = 128, 1024
 _FAR = 8.0  # a mean of so many standard deviations, squared, is too far from zero for squares in float32
 
 
@@ -26,7 +26,7 @@ class Sums(NamedTuple):
 
 def piece_rows(size: int) -> int:
     """How many rows of `size` values a piece has."""
-    return _ROWS * _fold(size)
+    return ROWS * _fold(size)
 
 
 def of_pieces(pieces: Callable[[], Iterable[np.ndarray]], size: int) -> Sums | None:
@@ -58,9 +58,27 @@ class Passing:
     def sums(self) -> dict[str, Sums] | None:
         """Return what `of_matrix` gives of each; None where it would go over one of them once more."""
         with np.errstate(invalid="ignore", over="ignore"):
-            found = {name: adding.sums() for name, adding in self._adding.items()}
+            return trusted({name: adding.sums() for name, adding in self._adding.items()})
+
+
+def trusted(found: dict[str, Sums]) -> dict[str, Sums] | None:
+    """Give sums by float32 back, or None where not all will do: values are not finite, or a mean lies too far from zero."""
+    with np.errstate(invalid="ignore", over="ignore"):
         good = all(np.isfinite(each.total).all() and not _is_far(each) for each in found.values())
-        return found if good else None
+    return found if good else None
+
+
+def added(rows: int, total: np.ndarray, squares: np.ndarray, zeros: np.ndarray, low: np.ndarray, high: np.ndarray) -> Sums:
+    """Add up the sums of parts, [parts, size] each, of `rows` rows in all, none of whose values is not finite."""
+    return Sums(
+        rows=rows,
+        total=total.sum(axis=0, dtype=np.float64),
+        squares=squares.sum(axis=0, dtype=np.float64),
+        zeros=zeros.sum(axis=0, dtype=np.int64),
+        low=low.min(axis=0) + np.float32(0),  # -0.0 and 0.0 are equal: whichever came first is not to show
+        high=high.max(axis=0) + np.float32(0),
+        nan=np.zeros(total.shape[1], np.int64),
+    )
 
 
 def of_matrix(matrix: np.ndarray) -> Sums:
@@ -140,15 +158,7 @@ class _Adding:
         """Return the sums of all that was added, one row or more."""
         self._add_held()
         total, squares, low, high = map(np.concatenate, zip(*self._found, strict=True))
-        return Sums(
-            rows=self._rows,
-            total=total.sum(axis=0, dtype=np.float64),
-            squares=squares.sum(axis=0, dtype=np.float64),
-            zeros=np.concatenate(self._zeros).sum(axis=0, dtype=np.int64),
-            low=low.min(axis=0),
-            high=high.max(axis=0),
-            nan=np.zeros(self._size, np.int64),
-        )
+        return added(self._rows, total, squares, np.concatenate(self._zeros), low, high)
 
 
 def _sums(pieces: Iterable[np.ndarray], size: int, dtype: type[np.floating]) -> Sums:

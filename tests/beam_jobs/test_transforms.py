@@ -348,8 +348,9 @@ def test_of_gzipped_records_the_same_is_told(frames, tmp_path):
         assert sorted(read_all(packed, layout, **options)[0], key=str) == sorted(plain, key=str)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(("far", "features"), [(0, True), (3000, True), (0, False)])
-def test_videos_that_are_made_are_written_and_counted_as_those_that_are_there(far, features, tmp_path, monkeypatch):
+def test_videos_that_are_made_are_written_and_counted_as_those_that_are_there(far, features, compiled, tmp_path, monkeypatch):
     """By their sums, or where these will not do, or an accumulator wants more than sums, whole."""
     monkeypatch.setattr(Moments, "takes_sums", features)
     records = schema.Schema("video", "id", "labels", (schema.Feature("rgb", 3), schema.Feature("audio", 2)), 10)
@@ -364,7 +365,7 @@ def test_videos_that_are_made_are_written_and_counted_as_those_that_are_there(fa
     found = []
     for name, batch, make in (("there", there, None), ("made", heads, lambda: lambda rows: made)):
         (tmp_path / name).mkdir()
-        write_shards = WriteShards(Layout(str(tmp_path / name), "x", 1, 1, 0), records, there.schema, Counter(None), make)
+        write_shards = WriteShards(Layout(str(tmp_path / name), "x", 1, 1, 0), records, there.schema, Counter(None), make, compiled)
         monkeypatch.setattr(Layout, "ordered", lambda *_, batch=batch: [(0, iter([batch]))])
         write_shards.setup()
         ((entries, statistics),) = write_shards.process((0, []))

@@ -1,0 +1,217 @@
+"""Video-level records made by their recipes in one compiled pass over each: gathered, moved, summed up, framed and given their checksums.
+
+So a feature is read once and written once, while it is in the cache. The bytes and the sums are those of `making.Plain`: the same
+operations on float32 in the same order, none of them fused. Videos with noise or a delta on them, which are few, are made in the plain way
+first.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from yt8m_data import sums
+from yt8m_data.compiled import copy, finds_checksum, machine_code, masked_crc, put_number
+from yt8m_data.encoding import Octets, Vectors, columns_of
+from yt8m_data.recipes import Made, Rows
+from yt8m_data.sums import Sums
+from yt8m_data.synthesis import BLOCK_ROWS, MOVES
+from yt8m_data.tfrecord import CRC_BYTES, FRAME_BYTES, HEADER_BYTES, Framed
+
+_PIECE = sums.ROWS  # rows of each lane of a piece
+
+
+def serves(videos: Made) -> bool:
+    """Whether the compiled pass can make these: C's checksum is found, and NumPy does not add up a lone column in an order of its own."""
+    return finds_checksum() and all(feature.size > 1 for feature in videos.schema.features)
+
+
+class Room:
+    """Bytes to lay records in, made once: fresh pages cost more than what is done with them."""
+
+    def __init__(self) -> None:
+        self._octets = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> np.ndarray:
+        """Return uint8 [size], the same for all that ask."""
+        if len(self._octets) < size:
+            self._octets = np.empty(size, np.uint8)
+        return self._octets[:size]
+
+
+class Compiled:
+    """Makes videos as `making.Plain` does; records lie in the room, and are gone when the next are asked for.
+
+    Raises:
+      ValueError: it does not serve these videos.
+    """
+
+    def __init__(self, videos: Made, room: Room) -> None:
+        if not serves(videos):
+            raise ValueError("these videos are to be made in the plain way")
+        self._videos, self._room = videos, room
+        self._sizes = [feature.size for feature in videos.schema.features]
+        self._lanes = _Lanes(self._sizes, videos.recipes.num_rows)
+
+    def records(self) -> Iterator[Framed]:
+        """Encode the videos, BLOCK_ROWS at a time, with their headers and checksums."""
+        videos, width = self._videos, sum(self._sizes)
+        octets, bounds, order = _beside_vectors(columns_of(videos.heads, videos.schema))
+        lengths = (bounds[:, 1:] - bounds[:, :-1]).sum(axis=0) + 4 * width
+        held = np.array([feature.name in videos.settings.hold for feature in videos.schema.features])
+        base, other, part, noise, delta = (videos.recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
+        lanes, odd = self._lanes.arrays, np.flatnonzero(noise | (delta >= 0))
+        ready = np.concatenate([np.empty((0, width), np.float32), *map(np.hstack, videos.only(odd).vectors())])
+        step = max(len(base), 1) if videos.rows.octets is not None else BLOCK_ROWS  # others are copied, some at a time
+        for begin in range(0, len(base), step):
+            some = slice(begin, begin + step)
+            vectors = _Lying(videos.rows, base[some], other[some], width)
+            first, last = np.searchsorted(odd, [begin, begin + step]).tolist()
+            vectors.replace(odd[first:last] - begin, ready[first:last])
+            for at in range(begin, min(begin + step, len(base)), BLOCK_ROWS):
+                rows, here = slice(at, at + BLOCK_ROWS), slice(at - begin, at - begin + BLOCK_ROWS)
+                ends = np.cumsum(lengths[rows] + FRAME_BYTES) - CRC_BYTES
+                framed = Framed(self._room.of(int(ends[-1]) + CRC_BYTES), ends - lengths[rows], ends, sealed=True)
+                lying = vectors.base[here], vectors.other[here], part[rows]
+                places = held, order, octets, bounds, framed.data, framed.starts, framed.ends
+                _make(at, *lying, *places, *lanes)
+                yield framed
+
+    def sums(self) -> dict[str, Sums] | None:
+        """Return the sums of the vectors that were made, as `sums.Passing` does."""
+        found = self._lanes.sums()
+        return sums.trusted({feature.name: each for feature, each in zip(self._videos.schema.features, found, strict=True)})
+
+
+class _Lying:
+    """Where the vectors of N videos lie in memory: `base` int64 [N], what they begin with; `other`, what they move to, 0 for nothing."""
+
+    def __init__(self, rows: Rows, base: np.ndarray, other: np.ndarray, width: int) -> None:
+        self._kept: list[np.ndarray] = []
+        alone = other < 0
+        octets, size = rows.octets, 4 * width
+        if octets is None:
+            self.base, self.other = self._copied(rows.vectors(base)), self._copied(rows.vectors(np.where(alone, base, other)))
+        else:
+            for keys in (base, other[~alone]):
+                if len(keys) and not 0 <= keys.min() <= keys.max() <= len(octets) - size:
+                    raise IndexError(f"vectors of {size} bytes at {keys.min()}..{keys.max()} are not all within {len(octets)} bytes")
+            self.base, self.other = octets.ctypes.data + base, octets.ctypes.data + other
+        self.other[alone] = 0
+
+    def replace(self, rows: np.ndarray, made: np.ndarray) -> None:
+        """Let some of them be what is made of them already, float32 [M, width]."""
+        self.base[rows], self.other[rows] = self._copied(made), 0
+
+    def _copied(self, vectors: np.ndarray) -> np.ndarray:
+        self._kept.append(vectors)
+        return vectors.ctypes.data + vectors.strides[0] * np.arange(len(vectors))
+
+
+class _Lanes:
+    """Sums in float32 as `sums.Passing` makes them: each piece of a feature's rows has lanes, and a row is added to one of them.
+
+    What is left of the last piece, less than a row for each lane, has a lane of its own behind all others.
+    """
+
+    def __init__(self, sizes: Sequence[int], rows: int) -> None:
+        self._sizes, self._rows = sizes, rows
+        self._folds = [sums.piece_rows(size) // sums.ROWS for size in sizes]
+        lanes = [-(-rows // (sums.ROWS * fold)) * fold + 1 for fold in self._folds]
+        self._begins = np.cumsum([0, *(size * number for size, number in zip(sizes, lanes, strict=True))])
+        self._edges = np.cumsum([0, *sizes])
+        self._total, self._squares = (np.zeros(self._begins[-1], np.float32) for _ in range(2))
+        self._low, self._high = (np.full(self._edges[-1], end, np.float32) for end in (np.inf, -np.inf))
+        self._zeros = np.zeros(self._edges[-1], np.int32)
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """What `_make` takes of them."""
+        folds = np.array(self._folds)
+        return self._rows, self._edges, folds, self._begins, self._total, self._squares, self._low, self._high, self._zeros
+
+    def sums(self) -> list[Sums]:
+        """Return the sums of each feature."""
+        found = []
+        for number, size in enumerate(self._sizes):
+            lanes, columns = slice(*self._begins[number : number + 2]), slice(*self._edges[number : number + 2])
+            total, squares = (each[lanes].reshape(-1, size) for each in (self._total, self._squares))
+            found.append(sums.added(self._rows, total, squares, *(each[None, columns] for each in (self._zeros, self._low, self._high))))
+        return found
+
+
+def _beside_vectors(columns: list[Vectors | Octets]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What stands beside the vectors of N rows: before each of F, and behind the last.
+
+    Returns:
+      uint8, the bytes; int64 [F + 1, N + 1], where in them those of each row begin and the last end; int64 [F], the features' numbers.
+    """
+    pieces = [column for column in columns if isinstance(column, Octets)]
+    vectors = [column for column in columns if isinstance(column, Vectors)]
+    if len(pieces) == len(vectors):
+        pieces.append(Octets(np.empty(0, np.uint8), np.zeros_like(pieces[0].bounds)))
+    before = np.cumsum([0, *(len(piece.octets) for piece in pieces)])[:-1]
+    bounds = np.stack([at + piece.bounds for at, piece in zip(before.tolist(), pieces, strict=True)])
+    return np.concatenate([piece.octets for piece in pieces]), bounds, np.array([each.feature for each in vectors], np.int64)
+
+
+@machine_code
+def _make(  # type: ignore[no-untyped-def]
+    first, base, other, part, held, order, octets, bounds, data, starts, ends, rows, edges, folds, begins, total, squares, low, high, zeros
+):
+    """Lay each video's record into `data`, and add its vectors to the sums; `first` is the place of the first among all `rows`."""
+    width = edges[-1]
+    made, there, to = np.empty(width, np.float32), np.empty(width, np.float32), data.ctypes.data
+    for at in range(len(base)):
+        copy(made.ctypes.data, base[at], 4 * width)
+        if other[at] != 0:
+            copy(there.ctypes.data, other[at], 4 * width)
+            for feature in range(len(folds)):
+                if not held[feature]:
+                    _move(made[edges[feature] : edges[feature + 1]], there[edges[feature] : edges[feature + 1]], part[at])
+        end = starts[at]
+        for piece in range(len(bounds)):
+            begin, size = bounds[piece, first + at], bounds[piece, first + at + 1] - bounds[piece, first + at]
+            copy(to + end, octets.ctypes.data + begin, size)
+            end += size
+            if piece < len(order):
+                begin, size = edges[order[piece]], edges[order[piece] + 1] - edges[order[piece]]
+                copy(to + end, made.ctypes.data + 4 * begin, 4 * size)
+                end += 4 * size
+        put_number(data, starts[at] - HEADER_BYTES, ends[at] - starts[at], 8)
+        put_number(data, starts[at] - CRC_BYTES, masked_crc(to + starts[at] - HEADER_BYTES, 8), CRC_BYTES)
+        put_number(data, ends[at], masked_crc(to + starts[at], ends[at] - starts[at]), CRC_BYTES)
+        for feature in range(len(folds)):
+            some, lanes = (
+                slice(edges[feature], edges[feature + 1]),
+                (begins[feature + 1] - begins[feature]) // (edges[feature + 1] - edges[feature]),
+            )
+            lane = begins[feature] + _lane(first + at, rows, folds[feature], lanes) * (edges[feature + 1] - edges[feature])
+            here = slice(lane, lane + edges[feature + 1] - edges[feature])
+            _add(made[some], total[here], squares[here], low[some], high[some], zeros[some])
+
+
+@machine_code
+def _move(made, there, part):  # type: ignore[no-untyped-def]
+    for at in range(len(made)):
+        made[at] = (there[at] - made[at]) * part + made[at]
+
+
+@machine_code
+def _lane(row, rows, fold, lanes):  # type: ignore[no-untyped-def]
+    """The lane to which a row of all `rows` is added."""
+    piece, within = divmod(row, _PIECE * fold)
+    whole = min(_PIECE * fold, rows - piece * _PIECE * fold) // fold * fold
+    return piece * fold + within % fold if within < whole else lanes - 1
+
+
+@machine_code
+def _add(made, total, squares, low, high, zeros):  # type: ignore[no-untyped-def]
+    for at in range(len(made)):
+        total[at] += made[at]
+        squares[at] += made[at] * made[at]
+    for at in range(len(made)):
+        low[at] = made[at] if made[at] < low[at] else low[at]
+        high[at] = made[at] if made[at] > high[at] else high[at]
+    for at in range(len(made)):
+        zeros[at] += np.int32(made[at] == 0)
