@@ -1,9 +1,10 @@
 import logging
 import os
+import pickle
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, PortableOptions
 from apache_beam.runners.worker import data_plane
 
 from beam_jobs import doctor, runners
@@ -123,6 +124,38 @@ def test_records_that_do_not_arrive_are_an_error(accounted):
     assert runners.run(Engine(), "test", 0, None, build, lambda n: n) == 5
     with pytest.raises(DataError, match=f"5 records were read and {accounted} arrived"):
         runners.run(Engine(), "test", 0, None, build, lambda _: accounted)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_bundles_hand_back_is_gathered_whole(workers):
+    def build(pipeline, _counter):
+        numbers = pipeline | beam.Create(range(50)) | beam.Reshuffle()
+        return [numbers, numbers | beam.Map(str)]
+
+    def gather(numbers, texts):
+        return sorted(numbers), sorted(texts)
+
+    found = runners.run(Engine(workers=workers), "test", 0, None, build, lambda _: 0, gather)
+    assert found == (list(range(50)), sorted(map(str, range(50))))
+
+
+def test_one_of_several_results_that_does_not_arrive_is_an_error():
+    def build(pipeline, _counter):
+        numbers = pipeline | beam.Create([5])
+        return [numbers, numbers | beam.Filter(lambda n: n > 5)]
+
+    with pytest.raises(DataError, match="no result arrived"):
+        runners.run(Engine(), "test", 0, None, build, lambda _: 0, lambda *_: None)
+
+
+def test_options_are_those_of_beam_however_they_are_looked_at():
+    flags = ["--job_name=mine", "--direct_num_workers=3"]
+    own, beams = runners._Options(flags), PipelineOptions(flags)
+    for cls in (DirectOptions, GoogleCloudOptions, PipelineOptions):
+        assert own.view_as(cls).get_all_options() == beams.view_as(cls).get_all_options()
+    own.view_as(DirectOptions).direct_num_workers = 5
+    assert own.view_as(DirectOptions).view_as(DirectOptions).direct_num_workers == own.get_all_options()["direct_num_workers"] == 5
+    assert pickle.loads(pickle.dumps(own)).get_all_options() == own.get_all_options()
 
 
 def test_a_result_that_does_not_arrive_is_an_error():
