@@ -15,6 +15,7 @@ import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.runners.worker import statesampler
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs import doctor, forkserver, progress
@@ -26,6 +27,9 @@ from yt8m_data.errors import DataError
 # does not lock out who writes (TimeBasedBufferingClosableOutputStream in Beam 2.77), and clears what was written since it looked, so that
 # elements were lost on busy machines. Without a time limit there is no timer, and an input is sent when it is whole.
 worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
+
+# A thread of Beam's looks which step a bundle is in, as rarely as each 200 ms, and a bundle that is done waits for it to wake.
+statesampler.StateSampler.__init__.__defaults__ = (10,)
 
 _SENTENCE = re.compile(r"(?:yt8m_data\.errors\.)?DataError: (.*?)(?: \[while running [^\n]*\])?(?:\n|$)")
 

@@ -1,11 +1,13 @@
 import logging
 import os
 import pickle
+import time
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, PortableOptions
-from apache_beam.runners.worker import data_plane
+from apache_beam.runners.worker import data_plane, statesampler
+from apache_beam.utils.counters import CounterFactory
 
 from beam_jobs import doctor, runners
 from beam_jobs.runners import Engine
@@ -107,6 +109,16 @@ def test_no_timer_empties_what_is_being_sent_to_workers(engine, monkeypatch):
     assert runners.run(engine, "test", 0, None, build, lambda _: 0) == 45
     assert made
     assert not [stream for stream in made if isinstance(stream, data_plane.TimeBasedBufferingClosableOutputStream)]
+
+
+def test_no_bundle_waits_long_for_beams_sampling_thread():
+    sampler = statesampler.StateSampler("bundle", CounterFactory())
+    assert sampler.sampling_period_ms == 10
+    sampler.start()
+    time.sleep(0.3)  # the period has grown by now
+    begun = time.perf_counter()
+    sampler.stop()
+    assert time.perf_counter() - begun < 0.1
 
 
 def test_options_of_the_user_come_after_the_preset():
