@@ -61,6 +61,16 @@ class Written(NamedTuple):
     came: outcome.Outcome
 
     def conclude(self) -> Resumed:
+        """Draw up the books, and remove the work folder."""
+        concluded = self.draw_up_books()
+        self.remove_work()
+        return concluded
+
+    def remove_work(self) -> None:
+        """Remove what a killed run would have gone on with."""
+        self.prepared.work.remove()
+
+    def draw_up_books(self) -> Resumed:
         """Hold the books against each other, and write `stats_before.json`, `stats_after.json`, and last `manifest.json`.
 
         Returns that, and what a killed run left.
@@ -87,7 +97,6 @@ class Written(NamedTuple):
         shards.write_json(folder / "stats_after.json", after)
         manifest = self._manifest(totals, forecast, np.array(after["label_counts"]))
         shards.write_json(folder / shards.MANIFEST, manifest)
-        work.remove()
         steps = {step: [unit.found for unit in came.progress if unit.step == step] for step in outcome.STEPS}
         return Resumed(manifest, resumption(steps) if work.resumed else "")
 

@@ -136,14 +136,16 @@ def run_spilled(
         tasks = (spilled,) | "Read back" >> ReadSpilled(runs, [task.partitions for task in read.router.tasks])
         write = Once(_WriteTask(read.router, schema, counter.of("written")), work, {}, partial(_is_whole, read.router))
         written = tasks | "Name" >> beam.MapTuple(lambda task, parts: (f"task-{task:06d}", (task, parts))) | "Write" >> beam.ParDo(write)
-        sides = beam.pvalue.AsList(spilled), beam.pvalue.AsList(written)
-        return pipeline | "End" >> beam.Create([None], reshuffle=False) | "Gather" >> beam.Map(lambda _, *parts: parts, *sides)
+        return [spilled, written]
 
-    def fresh(result: tuple[list[Unit], list[Unit]]) -> int:
+    def fresh(result: list[list[Unit]]) -> int:
         return sum(books["read"] for unit in result[0] if not unit.found for books in unit.outputs[BOOKS])
 
+    def gather(*steps: list[Unit]) -> list[list[Unit]]:
+        return [sorted(units, key=lambda unit: unit.name) for units in steps]
+
     total = None if work.resumed else source.estimated_records
-    spilled, tasks = runners.run(engine, "shard", source.bytes, total, build, fresh)
+    spilled, tasks = runners.run(engine, "shard", source.bytes, total, build, fresh, gather)
     books: Tally[str] = sum((tally for unit in spilled for tally in unit.outputs[BOOKS]), Tally())
     bad = [record for unit in spilled for record in unit.outputs.get(BAD, [])]
     return Exchanged(

@@ -96,7 +96,8 @@ def _serve_and_exit(listener: socket.socket, owner_lives: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner is told as well, and ends its workers
         signal.signal(signal.SIGCHLD, _reap)
         logging.disable(logging.CRITICAL)  # what fails comes back over the control channel
-        from apache_beam.runners.worker import sdk_worker_main  # noqa: F401  so that no worker has to
+        import numpy.ma  # noqa: F401  np.unique asks for it
+        from apache_beam.runners.worker import sdk_worker_main  # noqa: F401  so that no worker has to import them
 
         while listener.fileno() in select.select([listener.fileno(), owner_lives], [], [])[0]:
             connection = listener.accept()[0]

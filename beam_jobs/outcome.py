@@ -1,20 +1,21 @@
 """What comes of an augmentation beside its shards, gathered from all steps into one Outcome."""
 
-import pickle
 from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import GlobalWindows
 
 from beam_jobs.route import BOOKS, FORECAST, NEAR
-from beam_jobs.transforms import BAD, READING, Merge
+from beam_jobs.transforms import BAD, READING, Merge, PickleCoder
 from yt8m_data.errors import BadRecord
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import Statistics
 
-PART, WRITTEN, PROGRESS, HELD_OUT_BAD = "part", "written", "progress", "held out: bad"  # an Outcome is a PART of another
+WRITTEN, PROGRESS, HELD_OUT_BAD = "written", "progress", "held out: bad"
 
 STEPS = ("files", "pools", "parts of the output")  # of a local run
 FILES = "files"  # an entry of the books, as is HELD_OUT_BAD
@@ -52,9 +53,7 @@ class Outcome:
 
     def take(self, kind: str, value: Any) -> None:
         """Add what a step gave under one of the names above."""
-        if kind == PART:
-            self.merge(value)
-        elif kind == WRITTEN:
+        if kind == WRITTEN:
             self.entries += value[0]
             self.statistics.merge(value[1])
         elif kind == BOOKS:
@@ -89,21 +88,8 @@ class Outcome:
         self.near.sort()
 
 
-class OutcomeCoder(beam.coders.Coder):
-    """An Outcome, pickled."""
-
-    def encode(self, value: Outcome) -> bytes:
-        """Pickle it."""
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-
-    def decode(self, encoded: bytes) -> Outcome:
-        """Read what a worker pickled."""
-        outcome: Outcome = pickle.loads(encoded)
-        return outcome
-
-    def estimate_size(self, value: Outcome) -> int:
-        """Tell Beam some size, which it asks of the first ten between any two steps: by default it would pickle them to see."""
-        return len(value.entries)
+class OutcomeCoder(PickleCoder):
+    """An Outcome."""
 
     def to_type_hint(self) -> type[Outcome]:
         """Tell what it is for."""
@@ -113,8 +99,38 @@ class OutcomeCoder(beam.coders.Coder):
 beam.coders.registry.register_coder(Outcome, OutcomeCoder)
 
 
+class GatherBundle(beam.DoFn):
+    """What a function makes of an element, (kind, value) pairs as `Outcome.take` has them -> one Outcome of each bundle."""
+
+    def __init__(self, schema: Schema, pairs: Callable[[Any], Iterable[tuple[str, Any]]]) -> None:
+        self.gather, self.pairs = Gather(schema), pairs
+
+    def start_bundle(self) -> None:
+        """Start with nothing."""
+        self.outcome = self.gather.create_accumulator()
+
+    def process(self, element: Any) -> None:
+        """Take what the element gives."""
+        for pair in self.pairs(element):
+            self.outcome.take(*pair)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Give what was gathered."""
+        self.outcome.compact()
+        yield GlobalWindows.windowed_value(self.outcome)
+
+
+def together(outcomes: Iterable[Outcome]) -> Outcome:
+    """Make one Outcome of one or more, in order."""
+    first, *others = outcomes
+    for other in others:
+        first.merge(other)
+    first.put_in_order()
+    return first
+
+
 class Gather(Merge):
-    """(kind, value) pairs, as `Outcome.take` has them -> one Outcome; a worker gathers its own."""
+    """(kind, value) pairs, as `Outcome.take` has them -> one Outcome."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema

@@ -4,8 +4,9 @@ Locally each file, each partition of pools and each partition of the output is a
 spilled between them; on a service they go through Beam's GroupByKey.
 """
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from beam_jobs.group import PAIR, GroupBatches, ReadSpilled
 from beam_jobs.holdout import HoldOut, route_held_out
 from beam_jobs.inputs import Input
 from beam_jobs.once import MAIN, Chain, Once, Unit
-from beam_jobs.outcome import HELD_OUT_BAD, PART, PROGRESS, STEPS, WRITTEN, Gather, Outcome, Progress
+from beam_jobs.outcome import HELD_OUT_BAD, PROGRESS, STEPS, WRITTEN, Gather, GatherBundle, Outcome, Progress, together
 from beam_jobs.progress import Counter
 from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
 from beam_jobs.transforms import BAD, READING, Layout, ReadShard, WriteShards
@@ -47,29 +48,35 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
     source, local = job.source, engine.runner == "local"
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        given = _local(job, work, pipeline, counter) if local else _on_a_service(job, engine, pipeline, counter)
-        return given | "Gather" >> beam.CombineGlobally(Gather(source.schema)).without_defaults().with_output_types(Outcome)
+        if local:
+            return _local(job, work, pipeline, counter)
+        given = _on_a_service(job, engine, pipeline, counter)
+        return [given | "Gather" >> beam.CombineGlobally(Gather(source.schema)).without_defaults().with_output_types(Outcome)]
 
     def fresh(outcome: Outcome) -> int:
         return outcome.books["read"] - sum(step.read for step in outcome.progress if step.found)
 
     known = None if work.resumed else source.estimated_records
-    outcome: Outcome = runners.run(engine, "augment", source.bytes, known, build, fresh)
+    outcome: Outcome = runners.run(engine, "augment", source.bytes, known, build, fresh, lambda *given: together(itertools.chain(*given)))
     return outcome
 
 
-def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> Any:
-    """Build the local form; what each unit gave, in pairs for `Gather`."""
+def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> list[Any]:
+    """Build the local form; Outcomes of each step, one of each bundle."""
     pooled, output = work.runs("pools"), work.runs("output")
     features = [] if job.work.store is None else [job.work.store]
     route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features, alike=True)
     read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
     spilled, given = [read], []
+
+    def gathered(units: Any, step: str, pairs: Callable[[Any], Iterable[tuple[str, Any]]]) -> Any:
+        return units | f"Gather {step}" >> beam.ParDo(GatherBundle(job.source.schema, pairs)).with_output_types(Outcome)
+
     if job.holdout is not None:
         hold_out_once = Once(_read_held_out(job, job.holdout, counter), work, {MAIN: pooled}, appended=features)
         held_out = _spread(pipeline, "held-out", job.holdout.source.files, "Held-out files") | "Hold out" >> beam.ParDo(hold_out_once)
         spilled.append(held_out)
-        given.append(held_out | "Held out: done" >> beam.FlatMap(_held_out))
+        given.append(gathered(held_out, "held out", _held_out))
     pools_ = tuple(spilled) | "Pools" >> ReadSpilled(pooled)
     named = pools_ | "Name pools" >> beam.MapTuple(lambda number, batches: (f"pools-{number:06d}", (number, batches)))
     made = named | "Synthesize" >> beam.ParDo(Once(_synthesize(job, counter), work, {MAIN: output}))
@@ -77,15 +84,7 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> A
     tasks = (read, made) | "Output" >> ReadSpilled(output, [layout.partitions_of(task) for task in range(layout.num_tasks)])
     named = tasks | "Name shards" >> beam.MapTuple(lambda task, parts: (f"shards-{task:06d}", (task, parts)))
     written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, layout)))
-    given += [units | f"Done: {step}" >> beam.FlatMap(_given, step) for step, units in zip(STEPS, (read, made, written), strict=True)]
-    # Each step by itself first, on the workers: what is flattened goes through the runner, which holds all of it in memory.
-    parts = [
-        each | f"Gather {number}" >> beam.CombineGlobally(Gather(job.source.schema)).without_defaults().with_output_types(Outcome)
-        for number, each in enumerate(given)
-    ]
-    return [
-        part | f"Part {number}" >> beam.Map(_named, PART).with_output_types(tuple[str, Outcome]) for number, part in enumerate(parts)
-    ] | "Done" >> beam.Flatten()
+    return given + [gathered(units, step, partial(_given, step=step)) for step, units in zip(STEPS, (read, made, written), strict=True)]
 
 
 def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> Any:

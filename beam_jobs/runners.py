@@ -8,12 +8,14 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.runners.worker import statesampler
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_jobs import doctor, forkserver, progress
@@ -26,6 +28,9 @@ from yt8m_data.errors import DataError
 # elements were lost on busy machines. Without a time limit there is no timer, and an input is sent when it is whole.
 worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
 
+# A thread of Beam's looks which step a bundle is in, as rarely as each 200 ms, and a bundle that is done waits for it to wake.
+statesampler.StateSampler.__init__.__defaults__ = (10,)
+
 _SENTENCE = re.compile(r"(?:yt8m_data\.errors\.)?DataError: (.*?)(?: \[while running [^\n]*\])?(?:\n|$)")
 
 
@@ -36,10 +41,15 @@ def run(
     total: int | None,
     build: Callable[[beam.Pipeline, progress.Counter], Any],
     accounted: Callable[[Any], int],
+    gather: Callable[..., Any] = lambda elements: elements[0],
 ) -> Any:
-    """Build a pipeline and run it to its end; return the one element of the PCollection that `build` returns.
+    """Build a pipeline and run it to its end; return its result.
 
-    A local run shows its progress (`total` records, None for unknown) on stderr, and then holds `accounted` of the element, the number of
+    That is the one element of the PCollection that `build` returns. Or `build` returns a list of PCollections, and `gather` makes the
+    result of a list for each, of all its elements in any order: so workers hand back what they have, and Beam needs no further step to
+    gather it. On a service each PCollection must have one element: a bundle that is tried again would leave its own once more.
+
+    A local run shows its progress (`total` records, None for unknown) on stderr, and then holds `accounted` of the result, the number of
     records that it speaks of, against what the readers counted themselves.
 
     Raises:
@@ -48,25 +58,22 @@ def run(
     _check(engine)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised, below
     with tempfile.TemporaryDirectory(prefix="yt8m-") as folder:
-        path = storage.to_path(_temporary_folder(engine) or folder) / f"yt8m-result-{uuid.uuid4().hex}"
+        place = storage.to_path(_temporary_folder(engine) or folder) / f"yt8m-result-{uuid.uuid4().hex}"
         try:
             if engine.runner == "local":
                 pipeline = _local_pipeline(engine, engine.processes(input_bytes))
                 with progress.shown(description, total) as counter:
-                    _execute(pipeline, build, counter, path)
+                    number = _execute(pipeline, build, counter, lambda number: beam.ParDo(_HandBack(f"{place}-{number}")))
             else:
                 counter = progress.Counter(None)
                 with _quiet_threads():
-                    _execute(_service_pipeline(engine), build, counter, path)
+                    number = _execute(_service_pipeline(engine), build, counter, lambda number: beam.Map(_hand_back, f"{place}-{number}"))
         except Exception as error:
             sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
             if sentence is None:
                 raise
             raise DataError(sentence[1]) from None
-        if not path.exists():
-            raise DataError("the pipeline ended and no result arrived, so Beam lost it on the way: run it again")
-        result = pickle.loads(path.read_bytes())  # written by our own worker, a moment ago
-        path.unlink()
+        result = gather(*(_handed_back(f"{place}-{number}", engine.runner == "local") for number in range(number)))
     if counter.total not in (None, accounted(result)):
         raise DataError(f"{counter.total} records were read and {accounted(result)} arrived, so Beam lost some on the way: run it again")
     return result
@@ -81,19 +88,73 @@ def _temporary_folder(engine: Engine) -> str | None:
 
 
 def _execute(
-    pipeline: beam.Pipeline, build: Callable[[beam.Pipeline, progress.Counter], Any], counter: progress.Counter, path: storage.OnePath
-) -> None:
-    build(pipeline, counter) | "Hand back" >> beam.Map(_hand_back, str(path))
+    pipeline: beam.Pipeline,
+    build: Callable[[beam.Pipeline, progress.Counter], Any],
+    counter: progress.Counter,
+    handing_back: Callable[[int], beam.PTransform],
+) -> int:
+    """Build, run, and wait until it is over; return how many PCollections were handed back."""
+    built = build(pipeline, counter)
+    parts = built if isinstance(built, list) else [built]
+    for number, part in enumerate(parts):
+        part | f"Hand back {number}" >> handing_back(number)
     running = pipeline.run()
     template = pipeline.options.view_as(GoogleCloudOptions).template_location
     if template:
         raise DataError(f"the job was written to {template}, and not run: leave out --template_location to run it")
     running.wait_until_finish()
+    return len(parts)
 
 
 def _hand_back(value: Any, path: str) -> None:
+    """Leave the one element of a PCollection, though it be done again."""
     with storage.atomic_write(path) as stream:
-        pickle.dump(value, stream)
+        pickle.dump([value], stream)
+
+
+class _HandBack(beam.DoFn):
+    """Leaves the elements of each bundle in a file of its own, whose name begins with a path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def start_bundle(self) -> None:
+        self.elements: list[Any] = []
+
+    def process(self, element: Any) -> None:
+        self.elements.append(element)
+
+    def finish_bundle(self) -> None:
+        if self.elements:
+            with storage.room(Path(self.path).parent), open(f"{self.path}-{uuid.uuid4().hex}", "wb") as stream:
+                pickle.dump(self.elements, stream, pickle.HIGHEST_PROTOCOL)
+
+
+def _handed_back(path: str, of_bundles: bool) -> list[Any]:
+    """The elements of a PCollection, which are not kept.
+
+    Raises:
+      DataError: there is none.
+    """
+    found = sorted(Path(path).parent.glob(f"{Path(path).name}-*")) if of_bundles else [storage.to_path(path)]
+    elements = []
+    for part in filter(lambda part: part.exists(), found):
+        elements += pickle.loads(part.read_bytes())  # written by our own worker, a moment ago
+        part.unlink()
+    if not elements:
+        raise DataError("the pipeline ended and no result arrived, so Beam lost it on the way: run it again")
+    return elements
+
+
+class _Options(PipelineOptions):
+    """Beam's options that make each view of themselves once: for that they build a parser, and Beam asks hundreds of times."""
+
+    def view_as(self, cls: Any) -> Any:
+        """Return the view."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
 
 
 def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
@@ -101,7 +162,7 @@ def _local_pipeline(engine: Engine, processes: int) -> beam.Pipeline:
 
     Beam's own name for it, DirectRunner, would look for a Go binary on the network first.
     """
-    options = PipelineOptions([f"--direct_num_workers={processes}", "--no_save_main_session", *engine.options])
+    options = _Options([f"--direct_num_workers={processes}", "--no_save_main_session", *engine.options])
     if processes == 1:
         memory.share_one_arena()  # as workers do
         return beam.Pipeline(runner=FnApiRunner(), options=options)

@@ -14,9 +14,9 @@ from apache_beam.transforms.window import GlobalWindows
 from beam_jobs import runners
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, READING, MergeStatistics, ReadShard, Spread
+from beam_jobs.transforms import BAD, MergeStatistics, ReadShard, Spread, merged
 from yt8m_data import codec, shards, sums
-from yt8m_data.errors import BadRecord, DataError
+from yt8m_data.errors import DataError
 from yt8m_data.schema import PROVENANCE
 from yt8m_data.statistics import Reading, Statistics, accumulators, folder
 from yt8m_data.tfrecord import RecordBlock
@@ -87,28 +87,38 @@ def compute(source: Input, engine: runners.Engine, request: Request = EVERYTHING
     read_schema = replace(schema, features=()) if schema.kind == "video" and not features else schema
     chosen = accumulators(schema, features, _optional(source, request))
 
+    nothing = Statistics(schema, chosen)
+    nothing.reading = Reading(how="headers" if heads else "whole")
+
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = ReadShard(read_schema, source.skip_bad, counter, bool(request.slice_by), heads)
-        count = beam.ParDo(CountShard(read, Statistics(schema, chosen), request.sample))
-        counted = pipeline | Spread(source.files) | "Count" >> count.with_outputs(BAD, READING, main="statistics")
-        statistics = counted.statistics | "Merge" >> beam.CombineGlobally(MergeStatistics(schema, chosen)).without_defaults()
-        reading, bad = (beam.pvalue.AsList(counted[output]) for output in (READING, BAD))
-        return statistics | "Add what was read" >> beam.Map(_with_reading, reading, bad)
+        count = beam.ParDo(CountShard(read, nothing, request.sample)).with_output_types(Statistics)
+        counted = pipeline | Spread(source.files) | "Count" >> count
+        if engine.runner == "local":
+            return [counted]
+        return [counted | "Merge" >> beam.CombineGlobally(MergeStatistics()).without_defaults().with_output_types(Statistics)]
 
     statistics: Statistics = runners.run(
-        engine, "stats", source.bytes, source.estimated_records, build, lambda result: result.reading.num_records
+        engine,
+        "stats",
+        source.bytes,
+        source.estimated_records,
+        build,
+        lambda result: result.reading.num_records,
+        lambda parts: reduce(merged, parts),
     )
     statistics.reading = replace(statistics.reading, features=features, sample=request.sample)
+    statistics.bad.sort()
     _reconcile(statistics, source, request)
     return statistics
 
 
 class CountShard(ReadShard):
-    """(number, path) of a file -> statistics, those of all files of a bundle together; what is bad and what was read, as `ReadShard`.
+    """(number, path) of a file -> statistics, those of all files of a bundle together, with what is bad and what was read.
 
     Args:
       read: how to read.
-      nothing: statistics of no records.
+      nothing: statistics of no records, and of no reading yet.
       sample: share of the videos to count.
     """
 
@@ -120,6 +130,15 @@ class CountShard(ReadShard):
         """Start with nothing."""
         self.statistics = copy.deepcopy(self.nothing)
         self.sums: dict[str, sums.Sums] = {}
+
+    def process(self, element: tuple[int, str]) -> Iterator[Any]:
+        """Read the file, and count its records; nothing is given before the bundle ends."""
+        for output in super().process(element):
+            if output.tag == BAD:
+                self.statistics.bad.append(output.value)
+            else:
+                self.statistics.reading = self.statistics.reading.merged(output.value)
+        return iter(())
 
     def decode(self, block: RecordBlock) -> codec.Decoded:
         """Decode a block; where their sums will do, video-level features are summed up where they lie, and not copied to columns."""
@@ -164,12 +183,6 @@ def _sampled(batch: pa.RecordBatch, share: float) -> pa.RecordBatch:
     """Keep the records whose ids fall into the share: the same ones in every job."""
     chosen = shards.unit_interval(shards.stable_hash(0, batch.column("id").to_pylist(), "stats sample")) < share
     return batch.take(pa.array(np.flatnonzero(chosen)))
-
-
-def _with_reading(statistics: Statistics, readings: list[Reading], bad: list[BadRecord]) -> Statistics:
-    statistics.reading = reduce(Reading.merged, readings)
-    statistics.bad = sorted(bad)
-    return statistics
 
 
 def _reconcile(statistics: Statistics, source: Input, request: Request) -> None:

@@ -2,7 +2,9 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -16,7 +18,7 @@ from yt8m_data.errors import DataError
 from yt8m_data.recipes import Made
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import TFRECORD, Form, ShardWriter, open_shard, rows_at_a_time
-from yt8m_data.statistics import Accumulator, Reading, Statistics
+from yt8m_data.statistics import Reading, Statistics
 
 BAD, READING = "bad", "reading"
 
@@ -339,17 +341,61 @@ class Merge(beam.CombineFn):
         return accumulator
 
 
+class PickleCoder(beam.coders.Coder):
+    """A value, pickled as it is; Beam's own would compress it."""
+
+    def encode(self, value: Any) -> bytes:
+        """Pickle it."""
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> Any:
+        """Read what a worker pickled."""
+        return pickle.loads(encoded)
+
+    def estimate_size(self, value: Any) -> int:
+        """Tell Beam some size, which it asks of the first ten between any two steps: by default it would pickle them to see."""
+        return 1
+
+
+class StatisticsCoder(PickleCoder):
+    """Statistics."""
+
+    def to_type_hint(self) -> type[Statistics]:
+        """Tell what it is for."""
+        return Statistics
+
+
+beam.coders.registry.register_coder(Statistics, StatisticsCoder)
+
+
 class MergeStatistics(Merge):
-    """Statistics of parts -> one Statistics of all; `chosen` are its accumulators, by default all that apply."""
+    """Statistics of parts, with what was read of each -> one Statistics of all."""
 
-    def __init__(self, schema: Schema, chosen: Sequence[Accumulator] | None = None) -> None:
-        self.schema, self.chosen = schema, chosen
+    def get_accumulator_coder(self) -> beam.coders.Coder:
+        """Tell how Beam is to send what was merged."""
+        return PickleCoder()
 
-    def create_accumulator(self) -> Statistics:
+    def create_accumulator(self) -> None:
         """Start with nothing."""
-        return Statistics(self.schema, self.chosen)
 
-    def add_input(self, accumulator: Statistics, part: Statistics) -> Statistics:
+    def add_input(self, accumulator: Statistics | None, part: Statistics) -> Statistics:
         """Add a part."""
-        accumulator.merge(part)
+        return part if accumulator is None else merged(accumulator, part)
+
+    def merge_accumulators(self, accumulators: Iterable[Statistics | None]) -> Statistics | None:
+        """Merge into the first."""
+        found = [part for part in accumulators if part is not None]
+        return reduce(merged, found) if found else None
+
+    def compact(self, accumulator: Statistics | None) -> Statistics | None:
+        """Make it small to send."""
+        if accumulator is not None:
+            accumulator.compact()
         return accumulator
+
+
+def merged(statistics: Statistics, other: Statistics) -> Statistics:
+    """Add another's counts, and what was read for them, to `statistics`."""
+    statistics.merge(other)
+    statistics.reading = statistics.reading.merged(other.reading)
+    return statistics

@@ -1,5 +1,6 @@
 """Commands that rebalance: augment and deltas."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import click
@@ -113,6 +114,7 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     engine = engine_of(ctx, options)
     if options["exact"] and not options["dry_run"]:
         raise DataError("--exact is how a dry run counts: give --dry-run too")
+    painters = painters_of(ctx, source, engine, report=not options["dry_run"])
     with importing():
         from beam_jobs import augment as job
         from yt8m_data.report import collect, text
@@ -132,9 +134,11 @@ def augment(ctx: click.Context, patterns: tuple[str, ...], out: str, **options: 
     held_out = open_input(options["holdout"], options["vocabulary"], options)[0] if options["holdout"] else None
     holdout = job.HoldOut(held_out, options["near"]) if held_out else None
     written = job.write(source, settings, output, engine, options["counts"], holdout)
-    painters = painters_of(ctx, source, engine)  # not before: they would take memory all the time
-    manifest = told(written.conclude())
-    collect.write([out], names=names, command=command_line(), painters=painters)
+    manifest = told(written.draw_up_books())
+    with ThreadPoolExecutor(1) as beside:
+        removed = beside.submit(written.remove_work)
+        collect.write([out], names=names, command=command_line(), painters=painters)
+        removed.result()
     click.echo(text.books(manifest["totals"]))
     click.echo(text.gates(manifest))
     advised = settings.policy == "auto"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.outcome import HELD_OUT_BAD, PART, PROGRESS, WRITTEN, Gather, Outcome, Progress
+from beam_jobs.outcome import HELD_OUT_BAD, PROGRESS, WRITTEN, Gather, GatherBundle, Outcome, Progress, together
 from beam_jobs.route import BOOKS, FORECAST, NEAR
 from beam_jobs.transforms import BAD, READING
 from yt8m_data.errors import BadRecord
@@ -45,20 +45,34 @@ def pairs() -> list[tuple[str, object]]:
     ]
 
 
+def bundle(given_: list[tuple[str, object]]) -> Outcome:
+    """What a worker gathers of elements that each give a pair."""
+    do = GatherBundle(SCHEMA, lambda pair: [pair])
+    do.start_bundle()
+    for pair in given_:
+        do.process(pair)
+    [gathered] = do.finish_bundle()
+    return gathered.value
+
+
+def combined(parts: list[list[tuple[str, object]]]) -> Outcome:
+    """What Beam combines of them on a service."""
+    gather = Gather(SCHEMA)
+    accumulators = []
+    for part in parts:
+        accumulator = gather.create_accumulator()
+        for pair in part:
+            accumulator = gather.add_input(accumulator, pair)
+        accumulators.append(gather.compact(accumulator))
+    return gather.extract_output(gather.merge_accumulators(accumulators))
+
+
+@pytest.mark.parametrize("gathered", [combined, lambda parts: together(map(bundle, parts))], ids=["combined", "by bundles"])
 @given(st.permutations(range(len(pairs()))), st.lists(st.integers(0, len(pairs())), max_size=3))
-def test_however_it_is_gathered_the_outcome_is_the_same(order, cuts):
-    gather, given_ = Gather(SCHEMA), pairs()
+def test_however_it_is_gathered_the_outcome_is_the_same(gathered, order, cuts):
+    given_ = pairs()
     bounds = [0, *sorted(cuts), len(order)]
-    parts = []
-    for start, stop in itertools.pairwise(bounds):
-        part = gather.create_accumulator()
-        for number in order[start:stop]:
-            part = gather.add_input(part, given_[number])
-        parts.append(gather.compact(part))
-    outer = gather.create_accumulator()
-    for part in parts[1:]:
-        outer = gather.add_input(outer, (PART, gather.extract_output(part)))
-    found = gather.extract_output(gather.merge_accumulators([parts[0], outer]))
+    found = gathered([[given_[number] for number in order[start:stop]] for start, stop in itertools.pairwise(bounds)])
     assert [entry["name"] for entry in found.entries] == ["part-0", "part-1"]
     assert found.statistics.to_dict()["label_counts"] == [1, 0, 2]
     assert found.books == {"read": 5, ("label", 2): 2, "kept": 1, "files": 2, HELD_OUT_BAD: 1}

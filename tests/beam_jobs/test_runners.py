@@ -1,10 +1,13 @@
 import logging
 import os
+import pickle
+import time
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
-from apache_beam.runners.worker import data_plane
+from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, PortableOptions
+from apache_beam.runners.worker import data_plane, statesampler
+from apache_beam.utils.counters import CounterFactory
 
 from beam_jobs import doctor, runners
 from beam_jobs.runners import Engine
@@ -108,6 +111,16 @@ def test_no_timer_empties_what_is_being_sent_to_workers(engine, monkeypatch):
     assert not [stream for stream in made if isinstance(stream, data_plane.TimeBasedBufferingClosableOutputStream)]
 
 
+def test_no_bundle_waits_long_for_beams_sampling_thread():
+    sampler = statesampler.StateSampler("bundle", CounterFactory())
+    assert sampler.sampling_period_ms == 10
+    sampler.start()
+    time.sleep(0.3)  # the period has grown by now
+    begun = time.perf_counter()
+    sampler.stop()
+    assert time.perf_counter() - begun < 0.1
+
+
 def test_options_of_the_user_come_after_the_preset():
     options = runners.service_options(Engine("portable", options=["--job_endpoint=host:1", "--mine=x"]))
     assert PipelineOptions(options).view_as(PortableOptions).job_endpoint == "host:1"
@@ -123,6 +136,38 @@ def test_records_that_do_not_arrive_are_an_error(accounted):
     assert runners.run(Engine(), "test", 0, None, build, lambda n: n) == 5
     with pytest.raises(DataError, match=f"5 records were read and {accounted} arrived"):
         runners.run(Engine(), "test", 0, None, build, lambda _: accounted)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_bundles_hand_back_is_gathered_whole(workers):
+    def build(pipeline, _counter):
+        numbers = pipeline | beam.Create(range(50)) | beam.Reshuffle()
+        return [numbers, numbers | beam.Map(str)]
+
+    def gather(numbers, texts):
+        return sorted(numbers), sorted(texts)
+
+    found = runners.run(Engine(workers=workers), "test", 0, None, build, lambda _: 0, gather)
+    assert found == (list(range(50)), sorted(map(str, range(50))))
+
+
+def test_one_of_several_results_that_does_not_arrive_is_an_error():
+    def build(pipeline, _counter):
+        numbers = pipeline | beam.Create([5])
+        return [numbers, numbers | beam.Filter(lambda n: n > 5)]
+
+    with pytest.raises(DataError, match="no result arrived"):
+        runners.run(Engine(), "test", 0, None, build, lambda _: 0, lambda *_: None)
+
+
+def test_options_are_those_of_beam_however_they_are_looked_at():
+    flags = ["--job_name=mine", "--direct_num_workers=3"]
+    own, beams = runners._Options(flags), PipelineOptions(flags)
+    for cls in (DirectOptions, GoogleCloudOptions, PipelineOptions):
+        assert own.view_as(cls).get_all_options() == beams.view_as(cls).get_all_options()
+    own.view_as(DirectOptions).direct_num_workers = 5
+    assert own.view_as(DirectOptions).view_as(DirectOptions).direct_num_workers == own.get_all_options()["direct_num_workers"] == 5
+    assert pickle.loads(pickle.dumps(own)).get_all_options() == own.get_all_options()
 
 
 def test_a_result_that_does_not_arrive_is_an_error():

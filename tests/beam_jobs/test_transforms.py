@@ -18,7 +18,7 @@ from yt8m_data import codec, recipes, schema, shards, synth, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.sampling import Settings
-from yt8m_data.statistics import Statistics
+from yt8m_data.statistics import Reading, Statistics
 from yt8m_data.statistics.features import Moments
 from yt8m_data.synthetic import SyntheticSpec
 
@@ -273,14 +273,20 @@ def test_an_id_that_comes_twice_ends_the_job(tmp_path):
 def test_merged_statistics_equal_one_shot(files):
     layout = schema.sniff(files[0])
     batches = [batch for path in files for batch in read_file(path, layout)]
-    adding, whole = MergeStatistics(layout), Statistics(layout)
-    halves = [adding.create_accumulator(), adding.create_accumulator()]
+    adding, whole = MergeStatistics(), Statistics(layout)
+    halves = [adding.create_accumulator(), adding.create_accumulator(), adding.create_accumulator()]
     for number, batch in enumerate(batches):
         whole.add(batch)
         part = Statistics(layout)
         part.add(batch)
+        part.reading = Reading(1, 10, 10, num_records=batch.num_rows)
         halves[number % 2] = adding.compact(adding.add_input(halves[number % 2], part))
-    assert adding.extract_output(adding.merge_accumulators(halves)).to_dict() == whole.to_dict()
+    halves[2] = adding.compact(halves[2])  # of a worker that had none
+    whole.reading = Reading(len(batches), 10 * len(batches), 10 * len(batches), num_records=whole.num_records)
+    coder = adding.get_accumulator_coder()
+    merged = adding.extract_output(adding.merge_accumulators([coder.decode(coder.encode(half)) for half in halves]))
+    assert merged.to_dict() == whole.to_dict()
+    assert merged.reading == whole.reading
 
 
 def test_reading_counts_records(files, tmp_path):

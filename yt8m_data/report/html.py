@@ -67,10 +67,12 @@ def write_report(
     """
     drawn = painters.draw(_drawings(stages, manifest, names))
     said = _data_tables(stages, manifest, names) | _job_tables(manifest, training, names)
+    template = _template()  # while others draw
     plots = drawn()
     folder = path.with_name(f"{path.stem}_plots")
     _write_plots(folder, plots)
     page = _render(
+        template,
         title=title,
         plots={plot.name: plot for plot in plots},
         folder=folder.name,
@@ -167,8 +169,8 @@ def _job_tables(manifest: Mapping[str, Any] | None, training: Sequence[Mapping[s
     }
 
 
-def _render(**contents: Any) -> str:
-    """Fill the template. The script's digest stands in the content security policy, so no other script can run on the page."""
+def _template() -> jinja2.Template:
+    """Compile the template, and those that it takes in."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("yt8m_data.report", "page"),
         autoescape=True,
@@ -177,7 +179,13 @@ def _render(**contents: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = formats.number
+    for part in ("parts.html.j2", "sections.html.j2"):
+        environment.get_template(part)
+    return environment.get_template("report.html.j2")
+
+
+def _render(template: jinja2.Template, **contents: Any) -> str:
+    """Fill the template. The script's digest stands in the content security policy, so no other script can run on the page."""
     style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("report.html.j2")
-    return page.render(style=style, script=script, script_hash=f"'sha256-{digest}'", page_rows=PAGE_ROWS, **contents)
+    return template.render(style=style, script=script, script_hash=f"'sha256-{digest}'", page_rows=PAGE_ROWS, **contents)

@@ -173,7 +173,7 @@ def _small_columns(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
     return small
 
 
-def save(statistics: Statistics, path: AnyPath) -> None:
+def save(statistics: Statistics, path: AnyPath, compress: bool = True) -> None:
     """Write the states of all accumulators, so that they can be merged later."""
     statistics.compact()
     header = {
@@ -185,7 +185,7 @@ def save(statistics: Statistics, path: AnyPath) -> None:
     }
     arrays = {f"{name}/{key}": array for name, state in statistics.states.items() for key, array in sorted(state.items())}
     with atomic_write(path) as stream:
-        np.savez_compressed(stream, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+        (np.savez_compressed if compress else np.savez)(stream, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
 
 
 def load(path: AnyPath) -> Statistics:

@@ -63,10 +63,10 @@ def write(statistics: Statistics, out: str, names: Names) -> dict[str, Any]:
 
 
 def note(statistics: Statistics, summary: Mapping[str, Any], out: str) -> None:
-    """Write into a new folder what `read` takes, and `stats.json`, last, from the summary."""
+    """Write into a new folder what `read` takes, and `stats.json`, last, from the summary; for a while, and so not compressed."""
     path = to_path(out)
     path.mkdir(parents=True, exist_ok=True)
-    save(statistics, path / STATE)
+    save(statistics, path / STATE, compress=False)
     _write_bad(path, statistics)
     shards.write_json(path / STATS, summary)
 
