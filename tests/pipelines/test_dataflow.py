@@ -120,7 +120,7 @@ def test_the_steps_are_those_of_the_pipeline(template):
     grouped = sorted(name for name, urn in transforms.items() if urn == "beam:transform:group_by_key:v1")
     assert {"Pools/GroupByKey", "Output/GroupByKey"} <= set(grouped)
     names = {name.partition("/")[0] for name in transforms}
-    assert {"Files", "Spread", "Read", "Pools", "Synthesize", "Output", "Write", "Gather", "Hand back"} <= names
+    assert {"Files", "Spread", "Read", "Pools", "Synthesize", "Output", "Write", "Gather", "Hand back 0"} <= names
     coders = pipeline.components.coders.values()
     assert any(b"ArrowCoder" in coder.spec.payload or "ArrowCoder" in coder.spec.urn for coder in coders), "batches travel as Arrow"
 

@@ -57,7 +57,7 @@ def room(request):
                 (sparse, "PENDING", 2),
                 (sketch, "PENDING", 2),
                 (features, "_PENDING", 2),
-                (sums, "_ROWS", 2),
+                (sums, "ROWS", 2),
                 (slices, "_PENDING", 2),
                 (labels, "KEPT_SETS", 4),
                 (ids, "KEPT_IDS", 5),
