@@ -43,9 +43,11 @@ LIFE = """
     make = module.train_step
     def train_step(assembly, optimizer, *rest):
         step = make(assembly, optimizer, *rest)
+        armed = [kill_at > 0]
         def counted(batch):
             loss = step(batch)
-            if int(optimizer.iterations) == kill_at:
+            if armed[0] and int(optimizer.iterations) >= kill_at:  # the life before may have come further
+                armed[0] = False
                 threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
             return loss
         return counted
@@ -67,8 +69,8 @@ def main() -> None:
         whole, broken = folder / "whole", folder / "broken"
         assert live(folder, whole) == 0
         told = []
-        for step in sorted(rng.sample(range(1, STEPS), given.kills)):
-            delay = rng.uniform(0, 0.3)
+        for step in sorted(rng.sample(range(1, STEPS - 30), given.kills)):  # so that there is a step left to kill
+            delay = rng.uniform(0, 0.1)
             code = live(folder, broken, step, delay)
             assert code == -signal.SIGKILL, f"the life to step {step} ended with {code}"
             told.append(f"{step} + {delay * 1000:.0f} ms")

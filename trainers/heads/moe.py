@@ -74,8 +74,8 @@ class MixtureOfExperts(keras.layers.Layer):
         gates = ops.matmul(self.gate_map(x) if self.gate_rank else x, self.gate_kernel)
         experts = ops.matmul(self.expert_map(x) if self.expert_rank else x, self.expert_kernel)
         gates = ops.reshape(ops.cast(gates, "float32"), (-1, self.num_experts + self.dummy, self.num_classes))
-        experts = ops.sigmoid(tf.nn.bias_add(ops.cast(experts, "float32"), self.expert_bias))  # in this form TensorFlow fuses all three
-        return _mixed(gates, ops.reshape(experts, (-1, self.num_experts, self.num_classes)))
+        experts = ops.reshape(ops.cast(experts, "float32") + self.expert_bias, (-1, self.num_experts, self.num_classes))
+        return _mixed(gates, ops.sigmoid(experts))
 
     def set_prior(self, prior: np.ndarray) -> None:
         """Set every expert's bias to the logit of prior [C]; where x is 0, p is the prior less the dummy's share, 1 / (M + 1)."""
