@@ -63,17 +63,17 @@ def run(
             if engine.runner == "local":
                 pipeline = _local_pipeline(engine, engine.processes(input_bytes))
                 with progress.shown(description, total) as counter:
-                    number = _execute(pipeline, build, counter, lambda number: beam.ParDo(_HandBack(f"{place}-{number}")))
+                    parts = _execute(pipeline, build, counter, lambda number: beam.ParDo(_HandBack(f"{place}-{number}")))
             else:
                 counter = progress.Counter(None)
                 with _quiet_threads():
-                    number = _execute(_service_pipeline(engine), build, counter, lambda number: beam.Map(_hand_back, f"{place}-{number}"))
+                    parts = _execute(_service_pipeline(engine), build, counter, lambda number: beam.Map(_hand_back, f"{place}-{number}"))
         except Exception as error:
             sentence = _SENTENCE.search(f"{type(error).__name__}: {error}")
             if sentence is None:
                 raise
             raise DataError(sentence[1]) from None
-        result = gather(*(_handed_back(f"{place}-{number}", engine.runner == "local") for number in range(number)))
+        result = gather(*(_handed_back(f"{place}-{part}", engine.runner == "local") for part in range(parts)))
     if counter.total not in (None, accounted(result)):
         raise DataError(f"{counter.total} records were read and {accounted(result)} arrived, so Beam lost some on the way: run it again")
     return result
