@@ -19,9 +19,9 @@ from beam_jobs.books import DISTANCE, FILLER, LABEL, OWN, check_forecast, part_o
 from beam_jobs.forecast import foresee
 from beam_jobs.holdout import HoldOut
 from beam_jobs.inputs import Input
+from beam_jobs.layout import Layout
 from beam_jobs.once import Resumed, resumption
 from beam_jobs.room import Output
-from beam_jobs.transforms import Layout
 from yt8m_data import deltas, pools, sampling, shards, storage, synthesis
 from yt8m_data.errors import DataError, bad_lines
 from yt8m_data.statistics import Statistics, measures

@@ -21,9 +21,10 @@ import pyarrow as pa
 from beam_jobs import runners
 from beam_jobs.group import GroupBatches, ReadSpilled
 from beam_jobs.inputs import Input
+from beam_jobs.layout import Layout
 from beam_jobs.once import MAIN, Once, Unit
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, Layout, split_batch
+from beam_jobs.transforms import BAD, split_batch
 from yt8m_data import classes, codec, storage, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import BadRecord, DataError

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs.inputs import Input
-from beam_jobs.transforms import ORDER, split_batch
+from beam_jobs.transforms import split_batch
 from yt8m_data import pools, quality, sampling
 from yt8m_data.errors import DataError
-from yt8m_data.schema import Schema
+from yt8m_data.schema import ORDER, Schema
 from yt8m_data.statistics import distinct_labels
 from yt8m_data.store import put
 

@@ -9,8 +9,9 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
+from beam_jobs.merging import Merge, PickleCoder
 from beam_jobs.route import BOOKS, FORECAST, NEAR
-from beam_jobs.transforms import BAD, READING, Merge, PickleCoder
+from beam_jobs.transforms import BAD, READING
 from yt8m_data.errors import BadRecord
 from yt8m_data.schema import Schema
 from yt8m_data.statistics import Statistics

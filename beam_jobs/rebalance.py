@@ -17,11 +17,12 @@ from beam_jobs import route, runners
 from beam_jobs.group import PAIR, GroupBatches, ReadSpilled
 from beam_jobs.holdout import HoldOut, route_held_out
 from beam_jobs.inputs import Input
+from beam_jobs.layout import Layout
 from beam_jobs.once import MAIN, Chain, Once, Unit
 from beam_jobs.outcome import HELD_OUT_BAD, PROGRESS, STEPS, WRITTEN, Gather, GatherBundle, Outcome, Progress, together
 from beam_jobs.progress import Counter
 from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
-from beam_jobs.transforms import BAD, READING, Layout, ReadShard, WriteShards
+from beam_jobs.transforms import BAD, READING, ReadShard, WriteShards
 from yt8m_data.shard_file import is_whole
 from yt8m_data.turns import Turns
 from yt8m_data.work import Work

@@ -18,9 +18,10 @@ from beam_jobs.augment import collect_bank, plan_of_input
 from beam_jobs.forecast import total
 from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
+from beam_jobs.layout import Layout
 from beam_jobs.progress import Counter
 from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize, Work
-from beam_jobs.transforms import READING, Layout, ReadShards
+from beam_jobs.transforms import READING, ReadShards
 from yt8m_data import pools, sampling
 from yt8m_data.statistics import Reading, distinct_labels
 from yt8m_data.turns import Turns

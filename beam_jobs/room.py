@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from beam_jobs import runners
 from beam_jobs.inputs import Input
-from beam_jobs.transforms import Layout
+from beam_jobs.layout import Layout
 from yt8m_data import gzipped, pools, sampling, storage
 from yt8m_data.errors import DataError
 from yt8m_data.turns import Turns

@@ -18,11 +18,12 @@ from beam_jobs import holdout as holdouts
 from beam_jobs.books import DISTANCE, FILLER, NEARER_OTHER, OWN, TO_BASE, TO_NEIGHBOR, TO_OTHER, entries_of, tally
 from beam_jobs.forecast import expected_counts
 from beam_jobs.holdout import Watch
+from beam_jobs.layout import HASH, Layout
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import HASH, ORDER, Layout, split_batch
+from beam_jobs.transforms import split_batch
 from yt8m_data import deltas, pools, quality, recipes, sampling, store, synthesis
 from yt8m_data.recipes import InBatch, Rows
-from yt8m_data.schema import PROVENANCE, Schema
+from yt8m_data.schema import ORDER, PROVENANCE, Schema
 from yt8m_data.store import Store
 from yt8m_data.turns import Turns
 

@@ -15,8 +15,8 @@ import numpy as np
 from beam_jobs import runners
 from beam_jobs.exchange import Exchanged, Read, Router, Written, run_grouped, run_spilled
 from beam_jobs.inputs import Input
+from beam_jobs.layout import Layout
 from beam_jobs.once import Resumed, resumption
-from beam_jobs.transforms import Layout
 from yt8m_data import classes, codec, gzipped, shards, storage, tfrecord
 from yt8m_data.errors import DataError, bad_lines
 from yt8m_data.schema import Schema

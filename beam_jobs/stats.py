@@ -13,8 +13,9 @@ from apache_beam.transforms.window import GlobalWindows
 
 from beam_jobs import runners
 from beam_jobs.inputs import Input
+from beam_jobs.merging import MergeStatistics, merged
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, MergeStatistics, ReadShard, Spread, merged
+from beam_jobs.transforms import BAD, ReadShard, Spread
 from yt8m_data import codec, shards, sums
 from yt8m_data.errors import DataError
 from yt8m_data.schema import PROVENANCE

@@ -16,10 +16,10 @@ from beam_jobs import runners
 from beam_jobs.group import PAIR, GroupBatches
 from beam_jobs.inputs import Input
 from beam_jobs.progress import Counter
-from beam_jobs.transforms import BAD, ORDER, ReadShards, split_batch
+from beam_jobs.transforms import BAD, ReadShards, split_batch
 from yt8m_data import storage
 from yt8m_data.errors import BadRecord
-from yt8m_data.schema import Schema
+from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shards import stable_hash
 
 _PARTITIONS = 16  # of the ids, so that no worker holds them all

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
-from beam_jobs.transforms import Layout
+from beam_jobs.layout import Layout
 from yt8m_data import codec, heads, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
