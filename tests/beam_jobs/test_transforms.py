@@ -1,5 +1,4 @@
 import gzip
-import itertools
 from collections import Counter as Counts
 from pathlib import Path
 
@@ -10,35 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs import runners, transforms
+from beam_jobs import runners
 from beam_jobs.group import PAIR, ArrowCoder, GroupBatches
+from beam_jobs.layout import Layout
 from beam_jobs.progress import Counter, _counts
-from beam_jobs.transforms import BAD, HASH, ORDER, READING, Layout, MergeStatistics, ReadShards, WriteShards, split_batch
-from yt8m_data import codec, recipes, schema, shards, synth, tfrecord
-from yt8m_data.chunks import Chunks
+from beam_jobs.transforms import BAD, READING, ReadShards, WriteShards, split_batch
+from yt8m_data import recipes, schema, shards, synth
 from yt8m_data.errors import DataError
 from yt8m_data.sampling import Settings
-from yt8m_data.statistics import Reading, Statistics
+from yt8m_data.schema import ORDER
 from yt8m_data.statistics.features import Moments
 from yt8m_data.synthetic import SyntheticSpec
-
-
-def read_file(path, layout):
-    """Decode a shard without Beam."""
-    with open(path, "rb") as stream:
-        return [codec.decode(block, layout).batch for block in tfrecord.read(stream, str(path))]
 
 
 def collected(build, records=0, workers=1):
     return runners.run(runners.Engine(workers=workers), "test", 0, None, build, lambda _: records)
 
 
-@pytest.fixture
-def files(made):
-    return sorted(str(path) for path in made.glob("*.tfrecord"))
-
-
-def test_read_shards_gives_every_record_with_its_place(files):
+def test_read_shards_gives_every_record_with_its_place(files, read_file):
     layout = schema.sniff(files[0])
 
     def build(pipeline, counter):
@@ -105,92 +93,6 @@ def test_split_batch_can_send_a_row_twice():
     assert {key: part.column("row").to_pylist() for key, part in parts.items()} == {0: [10], 1: [10, 12]}
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9))
-def test_layout_puts_each_shard_in_one_partition(num_shards, num_partitions, seed):
-    layout = Layout("out", "train", num_shards, min(num_shards, num_partitions), seed)
-    covered = [shard for partition in range(layout.num_partitions) for shard in layout.shards_of(partition)]
-    assert covered == list(range(num_shards))
-    ids = [b"%d" % i for i in range(200)]
-    of_ids = layout.shard(layout.hashes(ids))
-    assert of_ids.min() >= 0
-    assert of_ids.max() < num_shards
-    assert all(shard in layout.shards_of(partition) for shard, partition in zip(of_ids, layout.partition(ids), strict=True))
-
-
-@given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 9))
-def test_a_shard_may_have_several_partitions(num_shards, parts, seed):
-    layout = Layout("out", "train", num_shards, num_shards * parts, seed)
-    assert layout.num_tasks == num_shards
-    assert [p for task in range(num_shards) for p in layout.partitions_of(task)] == list(range(num_shards * parts))
-    ids = [b"%d" % i for i in range(200)]
-    shard_of, partition_of = layout.shard(layout.hashes(ids)), layout.partition(ids)
-    assert all(partition in layout.partitions_of(shard) for shard, partition in zip(shard_of, partition_of, strict=True))
-    assert [layout.shards_of(task) for task in range(num_shards)] == [[task] for task in range(num_shards)]
-
-
-@given(st.integers(1, 10**7), st.integers(1, 60), st.integers(1, 10**6), st.integers(1, 16))
-def test_no_partition_has_more_than_its_share_of_memory(size, num_shards, most, tasks):
-    partitions = Layout.partitions_for(size, num_shards, most, tasks)
-    layout = Layout("out", "train", num_shards, partitions, 0)
-    assert partitions <= num_shards or partitions % num_shards == 0
-    largest = max(len(layout.shards_of(task)) for task in range(layout.num_tasks)) * layout.num_tasks / partitions
-    assert largest * size / num_shards <= most * (1 + 1e-9)
-    assert layout.num_tasks >= min(tasks, num_shards)
-
-
-def test_there_are_no_more_partitions_than_it_takes():
-    assert Layout.partitions_for(100, 10, 30, 1) == 4  # of three shards at most
-    assert Layout.partitions_for(100, 4, 30, 1) == 4
-    assert Layout.partitions_for(100, 3, 30, 1) == 6  # a shard has 33, so two halves of each
-    assert Layout.partitions_for(0, 5, 30, 1) == 1
-
-
-@pytest.mark.parametrize(("num_shards", "partitions"), [(5, 2), (5, 5), (2, 6), (1, 4)])
-def test_tasks_put_their_rows_in_order_one_shard_after_the_other(num_shards, partitions):
-    layout = Layout("out", "train", num_shards, partitions, 3)
-    records = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
-    batch = videos([b"v%03d" % n for n in range(300)])
-    parts = dict(split_batch(batch, layout.partition(batch.column("id").to_pylist())))
-    found = {}
-    for task in range(layout.num_tasks):
-        for shard, rows in layout.ordered(task, [Chunks([parts[p]] if p in parts else []) for p in layout.partitions_of(task)], records):
-            found[shard] = [i for part in rows for i in part.column("id").to_pylist()]
-    assert sorted(found) == list(range(num_shards))
-    order = [i for shard in sorted(found) for i in found[shard]]
-    hashes = layout.hashes(order)
-    assert sorted(order) == batch.column("id").to_pylist()
-    assert hashes.tolist() == sorted(hashes.tolist())
-    assert all(layout.shard(layout.hashes(ids)).tolist() == [shard] * len(ids) for shard, ids in found.items())
-
-
-def test_batches_are_cut_alike_wherever_partitions_end(monkeypatch):
-    """Statistics add up what is in a batch before they add up batches, and a Parquet group is a batch."""
-    monkeypatch.setattr(transforms, "rows_at_a_time", lambda _: 7)
-    records = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
-    batch, found = videos([b"v%03d" % n for n in range(200)]), []
-    for partitions in (2, 3, 12, 60):
-        layout = Layout("out", "train", 3, partitions, 3)
-        parts = dict(split_batch(batch, layout.partition(batch.column("id").to_pylist())))
-        found.append([])
-        for task in range(layout.num_tasks):
-            for shard, rows in layout.ordered(
-                task, [Chunks([parts[p]] if p in parts else []) for p in layout.partitions_of(task)], records
-            ):
-                found[-1] += [(shard, part.column("id").to_pylist()) for part in rows]
-    assert found[1:] == found[:-1]
-    assert all(len(ids) == 7 for (shard, ids), (following, _) in itertools.pairwise(found[0]) if shard == following)
-
-
-def test_rows_may_bring_their_hashes_and_equal_ones_are_ordered_by_id():
-    layout, records = Layout("out", "train", 1, 1, 3), schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
-    ids, hashes = [b"d", b"a", b"c", b"b", b"e"], np.array([7, 7, 1, 7, 2], np.uint64)
-    batch = videos(ids).append_column(HASH, pa.array(hashes))
-    ((_, rows),) = layout.ordered(0, [Chunks([batch])], records)
-    assert [i for part in rows for i in part.column("id").to_pylist()] == [b"c", b"e", b"a", b"b", b"d"]
-    with pytest.raises(DataError, match="the id 'b' would be written twice"):
-        list(layout.ordered(0, [Chunks([batch, batch.slice(3, 1)])], records))
-
-
 def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
     layout = Layout(str(out), "x", num_shards, partitions, 0)
     records = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10)
@@ -206,16 +108,7 @@ def write(batches, out, num_shards=4, partitions=2, spill=None, workers=1):
     return records, sorted(collected(build, workers=workers), key=lambda pair: pair[0][0]["name"])
 
 
-def videos(ids):
-    rows = len(ids)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(3 * rows, dtype=np.float32)), 3)
-    provenance = [pa.nulls(rows, field.type) for field in schema.PROVENANCE]
-    columns = [pa.array(ids, pa.binary()), pa.array([[n % 10] for n in range(rows)], pa.list_(pa.int32())), vectors, *provenance]
-    target = schema.Schema("video", "id", "labels", (schema.Feature("mean_rgb", 3),), 10).arrow
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*target, *schema.PROVENANCE]))
-
-
-def test_write_shards_writes_every_row_once_in_the_order_of_its_hash(tmp_path):
+def test_write_shards_writes_every_row_once_in_the_order_of_its_hash(videos, read_file, tmp_path):
     ids = [b"v%03d" % n for n in range(100)]
     (tmp_path / "out").mkdir()
     records, written = write([videos(ids).slice(0, 37), videos(ids).slice(37)], tmp_path / "out")
@@ -246,7 +139,7 @@ def _crc(path):
     return google_crc32c.value(path.read_bytes())
 
 
-def test_write_shards_is_independent_of_partitions_spill_and_workers(tmp_path):
+def test_write_shards_is_independent_of_partitions_spill_and_workers(videos, tmp_path):
     ids = [b"v%03d" % n for n in range(50)]
     contents = []
     for number, (partitions, spill, workers) in enumerate(
@@ -259,34 +152,15 @@ def test_write_shards_is_independent_of_partitions_spill_and_workers(tmp_path):
     assert contents[0] == contents[1] == contents[2]
 
 
-def test_a_shard_without_rows_is_written_too(tmp_path):
+def test_a_shard_without_rows_is_written_too(videos, tmp_path):
     _, written = write([videos([b"only"])], tmp_path, 6, 3)
     assert [entry["records"] for entries, _ in written for entry in entries].count(0) == 5
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_an_id_that_comes_twice_ends_the_job(tmp_path):
+def test_an_id_that_comes_twice_ends_the_job(videos, tmp_path):
     with pytest.raises(DataError, match="the id 'same' would be written twice"):
         write([videos([b"same", b"other"]), videos([b"same"])], tmp_path)
-
-
-def test_merged_statistics_equal_one_shot(files):
-    layout = schema.sniff(files[0])
-    batches = [batch for path in files for batch in read_file(path, layout)]
-    adding, whole = MergeStatistics(), Statistics(layout)
-    halves = [adding.create_accumulator(), adding.create_accumulator(), adding.create_accumulator()]
-    for number, batch in enumerate(batches):
-        whole.add(batch)
-        part = Statistics(layout)
-        part.add(batch)
-        part.reading = Reading(1, 10, 10, num_records=batch.num_rows)
-        halves[number % 2] = adding.compact(adding.add_input(halves[number % 2], part))
-    halves[2] = adding.compact(halves[2])  # of a worker that had none
-    whole.reading = Reading(len(batches), 10 * len(batches), 10 * len(batches), num_records=whole.num_records)
-    coder = adding.get_accumulator_coder()
-    merged = adding.extract_output(adding.merge_accumulators([coder.decode(coder.encode(half)) for half in halves]))
-    assert merged.to_dict() == whole.to_dict()
-    assert merged.reading == whole.reading
 
 
 def test_reading_counts_records(files, tmp_path):
