@@ -84,7 +84,7 @@ def test_groups_hold_every_row_once(tmp_path, spilled, workers):
     assert all(numbers == again for _, numbers, again in result), "the batches of a partition can be read twice"
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=6), min_size=1, max_size=6))
 def test_both_forms_agree(tmp_path_factory, inputs):
     folder = str(tmp_path_factory.mktemp("spill") / "work")

@@ -85,7 +85,7 @@ def test_one_checkpoint_is_the_run_itself(more, made, tmp_path):
 
 
 @given(LIST)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_laws_of_the_mean(checkpoints):
     lists = [[one, np.int64([7])] for one in checkpoints]
     (mean, _) = mean_weights(lists)

@@ -63,7 +63,7 @@ def layer_of(counts: np.ndarray, share: float, power: float, most: int) -> Compa
     most=st.integers(1, 12),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_is_its_formula(labels, share, power, most, seed):
     counts = labels.T.astype(float) @ labels
     p = np.random.default_rng(seed).random((5, len(counts))).astype(np.float32)

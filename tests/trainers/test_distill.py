@@ -128,7 +128,7 @@ def test_the_loss_is_the_weighted_sum(made):
 
 
 @given(PROBABILITIES, PROBABILITIES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_cross_entropy_is_least_at_the_teachers_scores(p, teacher):
     loss = CrossEntropy()
     assert float(loss(teacher, p)) >= float(loss(teacher, teacher)) - 1e-3

@@ -47,7 +47,7 @@ def least_squares(scores, truth):
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_adam_finds_least_squares(num_members, num_classes, seed):
     scores, truth, labels = problem(num_members, num_classes, 200, seed)
     moments = moments_of(scores, labels)

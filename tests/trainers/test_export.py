@@ -154,7 +154,7 @@ FLOATS = st.floats(width=32, allow_nan=False)
 
 
 @given(st.lists(FLOATS, min_size=1, max_size=20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_pack_rounds_to_the_nearest_even(values):
     """Against exact arithmetic on the bits: of the two neighbours in bfloat16 the nearer one, or that with an even mantissa."""
     x = np.float32(values)

@@ -95,7 +95,7 @@ def test_sequences_start_everywhere_alike(num_frames, count):
     assert num_frames == count or uniform(starts, num_frames - count + 1) > 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=5), st.integers(1, 70), st.integers(0, 2**70), st.integers(0, 2**62))
 def test_laws(num_frames, count, seed, repetition):
     lengths = np.array(num_frames)[:, None]

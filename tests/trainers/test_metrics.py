@@ -83,7 +83,7 @@ def test_empty_classes_lower_zero_and_not_skip():
     assert after.map(None, "zero") == pytest.approx(before.map(None, "zero") * 4 / 5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 40), classes=st.integers(2, 30), batch=st.integers(1, 17))
 def test_equals_brute_force(seed, count, classes, batch):
     rng = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ def test_equals_brute_force(seed, count, classes, batch):
     assert found["num_examples"] == count
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), levels=st.integers(1, 6))
 def test_order_of_batches_and_increasing_transforms_change_nothing(seed, levels):
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ def gradients(x: np.ndarray, d: np.ndarray, norm: float) -> tuple[np.ndarray, np
     return tuple(result.numpy() for result in step())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     sizes=st.tuples(*[st.integers(1, 40)] * 3),
     size=st.floats(1e-6, 1e6),

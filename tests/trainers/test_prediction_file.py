@@ -31,7 +31,7 @@ IDS = [b"v%d" % i for i in (5, 3, 9, 0, 12, 7, 100, 1, 2, 8)]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=6).filter(lambda i: i[-1] != 0), unique=True, max_size=20), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_scores_come_back_by_id_in_any_order(tmp_path_factory, ids, data):
     path = tmp_path_factory.mktemp("files") / "p.parquet"
     values = np.random.default_rng(len(ids)).random((len(ids), 4), np.float32)

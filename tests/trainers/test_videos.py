@@ -172,7 +172,7 @@ def test_a_shard_that_is_gone_is_told(tmp_path):
         list(evaluation_batches([str(tmp_path / "a"), str(tmp_path / "gone")], SCHEMA))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 40), st.integers(1, 70), st.integers(0, 3))
 def test_what_is_held_stays_as_it_was_while_memory_is_used_again(tmp_path_factory, batch_size, buffer, seed):
     """Every batch that is still held keeps its values, though the memory of those that are not goes to the next ones."""

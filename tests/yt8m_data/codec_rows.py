@@ -15,7 +15,7 @@ from yt8m_data.schema import PROVENANCE, Feature, Schema
 
 VIDEO = Schema("video", "id", "labels", (Feature("mean_rgb", 6), Feature("mean_audio", 3)), 50)
 FRAME = Schema("frame", "id", "labels", (Feature("rgb", 6), Feature("audio", 3)), 50)
-ROUNDS = settings(max_examples=40, deadline=None)
+ROUNDS = settings(max_examples=40)
 KINDS = pytest.mark.parametrize("schema", [VIDEO, FRAME], ids=["video", "frame"])
 
 

@@ -76,7 +76,7 @@ def parsed(data: bytes, schema: Schema) -> tuple[dict, dict]:
 
 
 @KINDS
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_everything_that_a_record_says_survives(schema, data):
     contexts = []

@@ -86,7 +86,7 @@ def plain(features) -> dict:
 
 
 @KINDS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_legal_layout_is_read_right(schema, data):
     rows = data.draw(st.lists(rows_of(schema), min_size=1, max_size=3))

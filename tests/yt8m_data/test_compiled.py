@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data import compiled, tfrecord
@@ -27,7 +27,6 @@ def damaged(records, flips, end) -> bytes:
     return bytes(data[: len(data) - end % (len(data) + 1)])
 
 
-@settings(deadline=None)  # the first one may have to be compiled
 @given(records_of_a_file, damages, st.sampled_from([0, 0, 1, 5, 17, 300]))
 def test_a_scan_finds_what_the_plain_one_finds(records, flips, end):
     data = np.frombuffer(damaged(records, flips, end), np.uint8).copy()

@@ -78,7 +78,7 @@ def assert_equal_sums(one, other) -> None:
             assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     sizes=st.sampled_from([(1024, 128), (2,), (3, 2), (5, 1025, 40), (600, 7), (300, 2)]),
     count=st.sampled_from([1, 2, 127, 128, 129, 300, 1100]),

@@ -62,7 +62,7 @@ def listed(made: pa.RecordBatch) -> list[tuple[int, bytes, bytes, list[float], l
     return [(row["label"], row["plus"], row["minus"], row["rgb"], row["audio"]) for row in made.to_pylist()]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32),
     st.integers(2, 60),

@@ -35,7 +35,7 @@ def exact(codes):
     return codes.astype(np.float64) * 4 / 255 + 4 / 512 - 2
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(videos)
 def test_moments_against_numpy(codes):
     pooled = pool(batch_of(codes), SCHEMA, ALL)
@@ -57,7 +57,7 @@ def test_moments_against_numpy(codes):
             np.testing.assert_allclose(found, vector, rtol=1e-6, atol=2e-7)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(videos, st.randoms())
 def test_the_order_of_frames_does_not_show(codes, random):
     shuffled = [video[random.sample(range(len(video)), len(video))] for video in codes]

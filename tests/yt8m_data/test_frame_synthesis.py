@@ -93,7 +93,7 @@ def reference(x: np.ndarray, y: np.ndarray, part: float) -> np.ndarray:
     return out
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(1, 12), st.integers(1, 12), st.one_of(st.sampled_from([0.5, -0.5, 0.0, 1.0, -2.0]), st.floats(-2, 2)), st.integers(0, 99)
 )

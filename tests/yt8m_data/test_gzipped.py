@@ -28,7 +28,7 @@ def read(data, block_bytes=4096):
 
 
 @given(st.integers(1, 5), st.integers(0, 20), st.integers(16, 5000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_members_are_read_behind_one_another(members, zeros, block_bytes):
     data = framed(RECORDS)
     cuts = [len(data) * n // members for n in range(members + 1)]
@@ -40,7 +40,6 @@ def test_an_empty_gzip_file_has_no_records():
     assert read(gzip.compress(b"")) == ([], [])
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_cut_keeps_whole_records_and_says_so(data):
     packed = gzip.compress(framed(RECORDS), 1)
@@ -50,7 +49,6 @@ def test_a_cut_keeps_whole_records_and_says_so(data):
     assert "the gzip stream ends before its time" in bad[0].reason
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_flipped_bit_gives_no_wrong_record(data):
     packed = bytearray(gzip.compress(framed(RECORDS), 1))

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data import heads, tfrecord
@@ -40,7 +40,6 @@ def scanned(source: Memory, **options: int) -> tuple[list[tuple[int, int, int, b
     return found, bad, size
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=2000), max_size=30), st.integers(1, 400), st.integers(0, 2500), st.integers(1, 3000), st.integers(1, 9))
 def test_a_scan_gives_the_first_bytes_of_every_record(records, head, gap, window, block):
     with pytest.MonkeyPatch.context() as patch:
@@ -69,7 +68,6 @@ def test_a_scan_of_short_records_reads_on_in_windows():
 
 
 @pytest.mark.parametrize("gap", [0, 10**9], ids=["seeks", "windows"])
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_scan_finds_the_damage_that_a_reader_finds(gap, data):
     """A wrong length or a short file: the same record, place and reason. Damage of the data is not looked for."""

@@ -50,7 +50,7 @@ def check(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int) -> 
     np.testing.assert_array_equal(rows, expected_rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.one_of(st.integers(1, 40), st.integers(1, 600)),
     st.integers(1, 4),
@@ -92,7 +92,7 @@ def test_products_that_underflow_or_overflow(scale):
     check((random.standard_normal((1500, 8)) * scale).astype(np.float32), names(1500), np.arange(0, 1500, 150), 5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 130).map(lambda n: 16 * n), st.integers(1, 30), st.sampled_from([2, 50, 10**6]), st.integers(0, 2**32))
 def test_the_smallest_scores_are_found(length, width, steps, seed):
     random = np.random.default_rng(seed)
@@ -175,7 +175,7 @@ def test_neither_threads_nor_tiles_show(count, monkeypatch):
     assert [a.tobytes() for a in one] == [a.tobytes() for a in two] == [a.tobytes() for a in tiled]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 300), st.integers(0, 2**32))
 def test_the_order_of_the_vectors_does_not_show(count, seed):
     random = np.random.default_rng(seed)

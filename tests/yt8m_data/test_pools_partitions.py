@@ -14,7 +14,7 @@ from yt8m_data import pools, sampling
 from yt8m_data.sampling import OVER, SUB, Settings
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     videos=INPUTS,
     policy=st.sampled_from(["paper", "authors"]),
@@ -66,7 +66,7 @@ def test_partitions_hold_about_what_they_may():
     assert packed.needed.tolist() == [False, True, False]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(videos=INPUTS, seed=st.integers(0, 5), most=st.integers(1, 12), together=st.booleans())
 def test_pools_that_are_too_large_are_dealt_into_parts(videos, seed, most, together):
     """Each video of a label is in one of its sub-pools, by a hash of its id, and its neighbours are the nearest there."""
@@ -132,7 +132,7 @@ def test_a_partition_without_bases_makes_nothing():
     assert augment(videos, options, MANY) == reference(videos, "paper", 50.0, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(videos=INPUTS, bytes_=st.sampled_from([MANY, 5 * VIDEO_BYTES, ONE]), policy=st.sampled_from(["paper", "target"]))
 def test_no_partition_has_more_videos_than_is_foretold(videos, bytes_, policy):
     if not any(video.labels for video in videos):

@@ -16,7 +16,7 @@ WITHOUT_DELTAS = ("interpolate", "extrapolate", "noise", "copy")
 
 
 @pytest.mark.parametrize("policy", ["paper", "authors"])
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(videos=INPUTS, threshold=st.sampled_from([2.0, 4.0, 7.0, 12.0, 30.0, 60.0, 200.0, 500.0]), seed=st.integers(0, 5))
 def test_the_job_equals_the_reference(policy, videos, threshold, seed):
     if not any(video.labels for video in videos):
@@ -69,7 +69,7 @@ def test_equal_counts_and_the_label_listed_first():
         ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     videos=INPUTS,
     copies=st.sampled_from([1.3, 4.0]),
@@ -90,7 +90,7 @@ def test_a_target_does_not_depend_on_the_partitions(videos, copies, methods):
         assert made[video.id] <= math.ceil(quota)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(videos=INPUTS, methods=st.lists(st.sampled_from(WITHOUT_DELTAS), min_size=1, unique=True).map(tuple))
 def test_what_is_made_is_at_most_what_is_expected(videos, methods):
     if not any(video.labels for video in videos):

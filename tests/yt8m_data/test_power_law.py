@@ -105,7 +105,7 @@ def test_the_same_counts_have_the_same_p_value_in_any_order():
     assert (without.p_value, without.num_simulations) == (None, 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 50), max_size=60))
 def test_any_counts_have_a_fit_or_none(counts):
     found = fit(np.array(counts, np.int64))

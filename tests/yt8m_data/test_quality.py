@@ -12,7 +12,7 @@ def squared(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.astype(np.float64) - b.astype(np.float64)) ** 2).sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(0, 40), st.sampled_from([1, 100]), st.sampled_from([1, 3, 8192]))
 def test_closest_is_brute_force(seed, num_queries, num_real, steps, block):
     """Small whole numbers, so that distances are exact; with few steps many are equal, and the first row is to be found."""

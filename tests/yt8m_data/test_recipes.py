@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data import recipes
@@ -25,7 +25,6 @@ def videos(count: int, seed: int = 0) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*VIDEO.arrow, *PROVENANCE]))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 9))
 def test_originals_come_out_bit_by_bit(count, seed):
     batch = videos(count, seed)

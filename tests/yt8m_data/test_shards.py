@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data import shards
@@ -64,7 +64,6 @@ def test_stable_hash_is_what_it_always_was():
     assert shards.stable_hash(-1, [b"abcd"], "keep").tolist() == [1925427966230220016]
 
 
-@settings(deadline=None)
 @given(SEEDS, IDS, st.sampled_from(["order", "keep", "lambda", "noise", "copies", "sixteen letters!"]))
 def test_stable_hash_is_blake2b(seed, ids, purpose):
     hashes = shards.stable_hash(seed, ids, purpose)
@@ -72,7 +71,6 @@ def test_stable_hash_is_blake2b(seed, ids, purpose):
     assert hashes.tolist() == [blake(seed, i, purpose.encode()) for i in ids]
 
 
-@settings(deadline=None)
 @given(SEEDS, IDS, st.randoms())
 def test_stable_hash_knows_nothing_of_the_other_ids(seed, ids, random):
     shuffled = random.sample(ids, len(ids))
@@ -145,7 +143,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_json_round_trip(value):
     assert json.loads(shards.dump_json(value)) == value

@@ -17,7 +17,7 @@ def batch(numbers):
     return pa.RecordBatch.from_pylist(rows, schema=COLUMNS)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 999), max_size=4)), max_size=6), max_size=4))
 def test_every_partition_comes_back_in_the_order_of_the_runs(tmp_path_factory, runs):
     folder = str(tmp_path_factory.mktemp("runs"))

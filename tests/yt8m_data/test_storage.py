@@ -123,7 +123,7 @@ def test_a_json_file_that_is_missing(root):
         shards.read_json(f"{root}/missing.json")
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(0, 3000), min_size=1, max_size=20))
 def test_records_are_read_and_scanned_alike(root, lengths):
     sink = io.BytesIO()

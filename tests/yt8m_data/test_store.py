@@ -44,7 +44,7 @@ def matrix(batch: pa.RecordBatch, name: str) -> np.ndarray:
     return np.array(batch.column(name).to_pylist(), np.float32).reshape(batch.num_rows, -1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 6) | st.integers(126, 260), min_size=1, max_size=4), st.integers(0, 9))
 def test_vectors_come_back_from_several_batches(tmp_path_factory, sizes, seed):
     path = str(tmp_path_factory.mktemp("store") / "features")

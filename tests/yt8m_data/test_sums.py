@@ -34,7 +34,7 @@ def test_sums_of_a_matrix(rows, size):
     assert_sums_of(sums.of_matrix(values), values)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(rows=st.integers(1, 700), size=st.sampled_from([1, 2, 40, 300]), seed=st.integers(0, 99))
 def test_pieces_of_the_told_size_give_the_same_bits_as_the_matrix(rows, size, seed):
     values, step = matrix(rows, size, seed), sums.piece_rows(size)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from synthesis_pool import make, plan_of, pool
 
@@ -40,7 +40,6 @@ def groups(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return neighbors, np.array(draw(st.permutations(range(count)))) * 1000 + 5
 
 
-@settings(deadline=None)
 @given(groups())
 def test_unused_pairs_equal_a_visit_in_order(group):
     neighbors, order = group

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from synthesis_pool import SCHEMA, make, matrix, plan_of, pool, synthetics
 
@@ -56,7 +56,6 @@ def test_ranking_is_a_vote_of_the_base_and_its_neighbors():
     assert made.column("labels").to_pylist() == [[1, 2]]  # two of three
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 6), unique=True, max_size=4), min_size=2, max_size=2),
     st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5]),

@@ -85,7 +85,7 @@ def test_the_shortest_videos(frames):
 
 
 @given(cuts=st.lists(st.integers(0, 600), max_size=4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_split_into_ranges_makes_the_same_videos(cuts):
     spec = SyntheticSpec("video", 600, num_classes=30, seed=9)
     edges = [0, *sorted(cuts), 600]

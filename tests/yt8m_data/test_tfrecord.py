@@ -100,7 +100,7 @@ def test_the_checksum_of_a_large_record_is_looked_at(size):
 # --- TensorFlow, both ways ------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(records=records_of_a_file)
 def test_tensorflow_reads_what_we_write(records, tmp_path_factory):
     path = tmp_path_factory.mktemp("ours") / "shard.tfrecord"
@@ -108,7 +108,7 @@ def test_tensorflow_reads_what_we_write(records, tmp_path_factory):
     assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == records
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(records=records_of_a_file)
 def test_we_write_and_read_what_tensorflow_writes(records, tmp_path_factory):
     path = tmp_path_factory.mktemp("theirs") / "shard.tfrecord"

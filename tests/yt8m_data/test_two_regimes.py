@@ -56,7 +56,7 @@ def test_one_exponent_needs_no_second():
     assert found.exponents == pytest.approx((1, 1), abs=0.15)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 10_000), min_size=2 * FEWEST_RANKS, max_size=80))
 def test_the_exponents_are_the_likeliest(counts):
     counts = np.sort(counts)[::-1]

@@ -41,7 +41,7 @@ def test_equals_the_definition(bias, remove_diagonal):
     np.testing.assert_allclose(gate(x), reference(gate, x), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 20.0]), diagonal=st.booleans())
 def test_shrinks_and_keeps_the_sign(seed, scale, diagonal):
     x = np.random.default_rng(seed).normal(size=(3, 5)).astype(np.float32)

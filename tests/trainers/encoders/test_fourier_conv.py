@@ -16,7 +16,7 @@ def direct(x: np.ndarray, kernel: np.ndarray, dilation: int) -> np.ndarray:
     return sum(padded[:, k * dilation : k * dilation + length] @ kernel[k].astype(np.float64) for k in range(taps))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     length=st.integers(1, 150),
     taps=st.sampled_from([1, 3, 9]),
@@ -31,7 +31,7 @@ def test_equals_the_direct_sum(length, taps, dilation, batch, seed):
     np.testing.assert_allclose(fourier_conv(tf.constant(x), tf.constant(kernel), dilation), expected, atol=2e-6 * taps * 3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(taps=st.sampled_from([3, 5, 9, 49]), outputs=st.integers(1, 30).map(lambda half: 2 * half), seed=st.integers(0, 10**6))
 def test_the_matrices_correlate(taps, outputs, seed):
     rng = np.random.default_rng(seed)

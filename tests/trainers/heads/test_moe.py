@@ -102,7 +102,7 @@ def test_low_ranks_equal_one_layer_of_the_products(ranks):
         assert np.linalg.matrix_rank(kernels[1][:-1]) == head.expert_rank < 6
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 30.0]), batch=st.sampled_from([1, 3]))
 def test_gives_probabilities_each_on_its_own(seed, scale, batch):
     head = made(seed=seed, scale=scale)

@@ -21,7 +21,7 @@ def test_the_epsilon():
     assert float(CrossEntropy()(truth, 1 - truth)) == pytest.approx(-4 * np.log(1e-5), rel=0.02)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6))
 def test_logits_form_agrees_with_keras_and_with_probabilities(seed):
     rng = np.random.default_rng(seed)

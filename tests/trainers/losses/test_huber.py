@@ -54,7 +54,7 @@ def test_many_small_terms_keep_their_digits():
     assert Huber(0.5).call(y, p).numpy().item() == pytest.approx(expected, rel=1e-2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(delta=st.sampled_from([0.1, 0.5, 3.0]), low=st.floats(0.01, 9), more=st.floats(0.05, 2))
 def test_is_monotone_and_its_slope_is_at_most_delta(delta, low, more):
     loss = Huber(delta)

@@ -35,7 +35,7 @@ def test_equals_the_definition(clips, randomized, assignment, kind, batch_norm, 
         np.testing.assert_allclose(row, reference(assignment(x, pool.assignment), x, centers, norm), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), clusters=st.integers(2, 5), length=st.integers(1, 9), repeats=st.integers(2, 4))
 def test_laws(seed, clusters, length, repeats):
     """Unit norm, equal norm of each cluster; the order, the number of times that all frames come, and padding change nothing."""

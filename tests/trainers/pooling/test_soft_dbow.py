@@ -34,7 +34,7 @@ def test_equals_the_definition(clips, randomized, assignment, batch_norm, option
         np.testing.assert_allclose(row, reference(pool, assignment(frames[mask], pool.assignment)), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), length=st.integers(1, 9), gated=st.booleans())
 def test_laws(seed, length, gated):
     """Not negative, of unit norm; order and padding change nothing, nor does the number of times that all frames come."""

@@ -20,7 +20,7 @@ def frames_of(lengths, width):
     st.lists(st.tuples(st.integers(0, 3), st.integers(-12, 45)), min_size=1, max_size=6),
     st.integers(0, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_clip_has_the_frames_of_its_segment_and_neighbours_and_no_others(lengths, segments, neighbors):
     segments = [(video % len(lengths), start) for video, start in segments]
     features, rows = frames_of(lengths, 2), np.array(segments, np.int32)

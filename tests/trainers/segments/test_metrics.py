@@ -45,7 +45,7 @@ def made(seed, segments=40, classes=5, share=0.4):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 45), st.sampled_from([1, 7, 1000]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_map_at_k_equals_its_definition(seed, k, batch):
     scores, truth = made(seed)
     assert of(scores, truth, batch).map_at(k) == pytest.approx(brute(scores, truth, k), abs=1e-12)

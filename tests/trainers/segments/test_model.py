@@ -141,7 +141,7 @@ def test_unrated_pairs_do_not_change_the_masked_loss():
 
 
 @given(st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), min_size=1, max_size=4))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_laws_of_the_mean_of_logits(each):
     """It is a probability between those given, the same in any order, that of one model itself, and 1/2 adds nothing to the ranks."""
     p = np.float32(each)

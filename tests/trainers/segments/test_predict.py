@@ -16,7 +16,7 @@ from yt8m_data.shards import expand
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_lists_are_those_of_sorting_everything(seed, size, batches, top_k):
     """With equal scores among them, of which the first stand first; and no more is held than was promised."""
     random, classes = np.random.default_rng(seed), 4

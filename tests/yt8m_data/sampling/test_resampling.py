@@ -95,7 +95,7 @@ def test_ml_rus_is_the_expectation_of_the_paper_s_algorithm():
     assert made.target == pytest.approx([chance[[label in labels for labels in lists]].sum() for label in range(CLASSES)])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.integers(10, 120), st.sampled_from([5.0, 40.0, 100.0]), st.sampled_from(["ml-ros", "ml-rus"]))
 def test_resampling_keeps_to_its_budget_and_to_its_labels(seed, count, percent, policy):
     lists = random_lists(seed, count)
@@ -145,7 +145,7 @@ def remedial(lists: list[list[int]]) -> list[tuple[list[int], list[int]] | None]
     return parts
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 80))
 def test_remedial_against_a_plain_script(seed, count):
     lists = random_lists(seed, count)

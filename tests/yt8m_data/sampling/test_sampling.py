@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data import sampling
@@ -44,7 +44,6 @@ def test_neighbors_by_count(policy, table, scale):
     assert np.isnan(made.copies).all()
 
 
-@settings(deadline=None)
 @given(st.integers(1, 1_000_000), st.integers(1, 1_000_000))
 def test_neighbors_against_the_formula(n, top):
     counts = sorted({n, top})
@@ -106,7 +105,6 @@ def test_pool_labels():
 # --- The deciding label -----------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 3), min_size=6, max_size=6),
     st.lists(st.lists(st.integers(0, 5), max_size=6), max_size=10),
@@ -176,7 +174,6 @@ def test_a_power_flattens_the_law():
     assert both.copies.tolist() == pytest.approx([124, 9, 0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 100_000), min_size=1, max_size=20), st.floats(0, 2))
 def test_a_target_is_reached_on_average(counts, power):
     made = target([*counts, 7], power=power, floor=3)

@@ -93,7 +93,7 @@ OPTIONS = st.fixed_dictionaries(
 ).filter(lambda options: set(options) - {"max_copies"})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(20, 200), OPTIONS, st.booleans())
 def test_joint_targets_are_met_where_no_bound_binds(seed, count, options, capped):
     lists = random_lists(seed, count)

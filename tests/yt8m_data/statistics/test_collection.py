@@ -37,7 +37,7 @@ def _rows(request):
 
 @pytest.mark.usefixtures("_rows")
 @pytest.mark.parametrize("kind", ["video", "frame"])
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(data=st.data(), lists=LISTS)
 def test_merged_parts_equal_one_shot(batches, kind, data, lists):
     whole, schema = batches.of(kind, lists), batches.schema(kind)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data.errors import DataError
@@ -19,7 +19,6 @@ def value(digits):
     return [float(Fraction(whole, 2**96)) for whole in exact.integers(digits)]
 
 
-@settings(deadline=None)
 @given(st.lists(FLOATS, max_size=30), st.randoms(), st.integers(1, 5))
 def test_a_sum_is_fsum_in_any_order_and_grouping(values, random, group):
     digits = set()
@@ -33,7 +32,6 @@ def test_a_sum_is_fsum_in_any_order_and_grouping(values, random, group):
     assert len(digits) == 1, "equal sums have equal digits"
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(FLOATS, min_size=1, max_size=6), max_size=5))
 def test_merged_sums_are_the_sum_of_all(parts):
     merged, whole = exact.zeros(1), exact.zeros(1)
@@ -63,7 +61,6 @@ def test_a_value_that_does_not_fit_is_refused(huge):
         exact.add(exact.zeros(2), np.array([[1.0, huge]]))
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-10), min_size=1, max_size=12))
 def test_moments_are_rounded_once(values):
     """Mean and variance of values whose sum of squares is known exactly."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data.statistics import hashing
@@ -33,7 +33,6 @@ FIXED_IDS = [0, 16198997851464653589, 13040846627437025870]
 FIXED_SETS = [18138931202792145216, 0, 12348454151217938236]
 
 
-@settings(deadline=None)
 @given(IDS, st.integers(0, 3), st.integers(0, 3))
 def test_an_id_has_one_hash_wherever_it_stands(ids, before, behind):
     column = pa.array([b"x" * 11] * before + ids + [b"y"] * behind, pa.binary())
@@ -42,7 +41,6 @@ def test_an_id_has_one_hash_wherever_it_stands(ids, before, behind):
     assert len(set(part.tolist())) == len(set(ids))
 
 
-@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 3861), max_size=6), max_size=10), st.randoms())
 def test_a_set_has_one_hash_in_any_order(sets, random):
     def hashed(lists):

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data.statistics import Records, distinct_labels, ids, labels
@@ -22,7 +22,6 @@ def counted(made, batch, schema):
     return accumulator.extract(accumulator.compact(state))
 
 
-@settings(deadline=None)
 @given(lists=LISTS)
 def test_label_counts(batches, lists):
     result = counted(labels.LabelCounts, batches.video(lists), batches.video_schema)
@@ -32,7 +31,6 @@ def test_label_counts(batches, lists):
     assert result["per_record"].tolist() == [sizes[k] for k in range(max([0, *sizes]) + 1)]
 
 
-@settings(deadline=None)
 @given(lists=LISTS)
 def test_cooccurrence_against_a_dictionary_of_pairs(batches, lists):
     pairs = Counter((a, b) for each in lists for a in set(each) for b in set(each))
@@ -64,7 +62,6 @@ def test_pairs_of_more_classes_than_32_bits_hold(batches):
     assert matrix[7, 49_999] == 1
 
 
-@settings(deadline=None)
 @given(lists=LISTS)
 def test_label_sets_against_a_counter(batches, lists):
     result = counted(labels.LabelSets, batches.video(lists), batches.video_schema)
@@ -103,7 +100,6 @@ def test_distinct_labels_of_a_slice(batches, lists):
 # --- Ids --------------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(numbers=st.lists(st.integers(0, 20), max_size=30))
 def test_duplicates_are_counted_while_all_ids_are_held(batches, numbers):
     batch = batches.video([[0]] * len(numbers), ids=[b"id %d" % number for number in numbers])

@@ -126,7 +126,7 @@ def broken_law(accumulator, whole, parts, compact_after=()):
 LISTS = st.lists(st.lists(st.integers(0, 6), max_size=4), min_size=1, max_size=16)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data(), lists=LISTS)
 def test_laws(accumulator, batches, data, lists):
     names = [b"v%d" % data.draw(st.integers(0, 12)) for _ in lists]  # some ids twice

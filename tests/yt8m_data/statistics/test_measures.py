@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data.statistics import Records, labels, measures
@@ -43,7 +43,6 @@ def test_imbalance_ratios(counts):
         assert variation == pytest.approx(deviation / mean, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(lists=LISTS)
 def test_scumble_is_the_mean_over_records(batches, lists):
     """1 - (product of IRLbl)^(1 / |L|) / (mean of IRLbl), over the labels of each labelled record."""
@@ -106,7 +105,6 @@ def test_groups_hold_half_and_nine_tenths(counts):
     assert described["head"]["max_count"] == counts.max()
 
 
-@settings(deadline=None)
 @given(lists=LISTS, min_count=st.integers(0, 3))
 def test_pairs_against_probabilities(batches, lists, min_count):
     table = measures.pairs(counted(batches, lists, labels.Cooccurrence), len(lists), min_count)
@@ -124,7 +122,6 @@ def test_pairs_against_probabilities(batches, lists, min_count):
         assert table["p_first_given_second"][row] == pytest.approx(both / second)
 
 
-@settings(deadline=None)
 @given(lists=LISTS, number=st.integers(0, 6))
 def test_the_strongest_pairs_come_first(batches, lists, number):
     table = measures.pairs(counted(batches, lists, labels.Cooccurrence), len(lists))
@@ -133,7 +130,6 @@ def test_the_strongest_pairs_come_first(batches, lists, number):
     assert [key[row] for row in rows] == sorted(key)[:number]
 
 
-@settings(deadline=None)
 @given(lists=LISTS, top=st.integers(1, 4))
 def test_companions_are_those_that_come_most_often(batches, lists, top):
     found, shares = measures.companions(counted(batches, lists, labels.Cooccurrence), top)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data.statistics import hashing, sketch, sparse
@@ -25,7 +25,6 @@ def hashes_of(keys):
 
 
 @pytest.mark.usefixtures("_pending")
-@settings(deadline=None)
 @given(KEYS, st.integers(1, 50))
 def test_a_sketch_holds_the_smallest_hashes_with_their_counts(parts, size):
     state = sketch.zeros()
@@ -41,7 +40,6 @@ def test_a_sketch_holds_the_smallest_hashes_with_their_counts(parts, size):
 
 
 @pytest.mark.usefixtures("_pending")
-@settings(deadline=None)
 @given(KEYS, st.integers(1, 50))
 def test_what_a_key_says_stays_with_it(parts, size):
     """Key k says the numbers 0 .. k - 1."""
@@ -76,7 +74,6 @@ def test_memory_is_bounded(monkeypatch):
 
 
 @pytest.mark.usefixtures("_pending")
-@settings(deadline=None)
 @given(KEYS, st.sampled_from([np.int32, np.int64]))
 def test_sparse_counts_are_those_of_a_counter(parts, dtype):
     state, other = sparse.zeros(), sparse.zeros()

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yt8m_data.errors import DataError
@@ -32,7 +32,6 @@ def members(number, labels, by):
 
 
 @pytest.mark.parametrize("by", ["shard", "vertical", "synthetic"])
-@settings(deadline=None)
 @given(lists=LISTS)
 def test_slices_are_counted_like_filtered_records(batches, by, lists):
     result = counted(batches, lists, by)
