@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from yt8m_data import gpu, neighbors, sampling
 from yt8m_data.neighbors import Pool, search
 from yt8m_data.sampling.policies import FULL_RECORDS
-from yt8m_data.synthetic import label_shares
+from yt8m_data.synthetic_world import label_shares
 
 SHARED = Path(os.environ.get("YT8M_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SIZE = 1024

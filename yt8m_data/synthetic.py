@@ -1,15 +1,12 @@
 """Made data with YouTube-8M's formats, sizes, label law and co-occurrence, and something to learn in it.
 
-A *world* is fixed by the number of classes alone: how often each label occurs, which companions it drags in, what it looks and sounds like.
+The world they are drawn from, labels and what these look like, is that of `synthetic_world`: it is fixed by the number of classes alone.
 A seed draws videos from that world, so data made with two seeds are two samples of one world: train on one, evaluate on the other.
 
-Labels follow a Zipf law with an exponential cutoff, count(r) ~ r^-s exp(-k r / C), set to resemble the true 2018 counts (log-log slopes
--0.93 over ranks 1-100 and -1.31 over 100-3862; the true ones are -0.93 and -1.38). A video draws one primary label, which drags in more
-frequent companions, as "Video game" drags in "Game". Label ids are ranks, as in the 2018 vocabulary: 0 is the most frequent.
-
-A video's vector is the sum of its labels' prototypes, each visible to a random degree, of a style that any class can have, and of noise;
-scales per dimension and per video are those measured on real shards. Frames scatter around that vector and keep it as their mean, so a
-record has the same id, labels and mean features in all kinds.
+A video draws one primary label, which drags in more frequent companions, as "Video game" drags in "Game". Its vector is the sum of its
+labels' prototypes, each visible to a random degree, of a style that any class can have, and of noise; scales per dimension and per video
+are those measured on real shards. Frames scatter around that vector and keep it as their mean, so a record has the same id, labels and mean
+features in all kinds.
 
 With kind "segment" a video is cut into back-to-back segments of 5 frames, and up to 5 of them are rated for its two rarest labels, as in
 the 2019 release. A coin for each segment and label says whether the label shows there; where it does, its prototype is added to the 5
@@ -20,7 +17,6 @@ Record i is a pure function of (seed, i) and of the number of classes, for one v
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -30,20 +26,14 @@ import pyarrow as pa
 from yt8m_data.errors import DataError
 from yt8m_data.quantize import dequantize, quantize
 from yt8m_data.schema import SEGMENTS, Feature, Schema
+from yt8m_data.synthetic_world import NUM_STYLES, SIZES, world_of
 
-SIZES = {"rgb": 1024, "audio": 128}
 BLOCK = 256  # records drawn from one generator: large enough to spread its start-up, small enough to stay in cache
 FRAME_BATCH = 64  # frame-level records in one batch: 64 x 230 frames x 1,152 bytes = 17 MB
-
-ZIPF_EXPONENT, ZIPF_CUTOFF = 0.92, 1.2
-MAX_SHARE = 0.7  # of all videos that one label may have: matters below some thirty classes
-# Share of real 2018 videos with at least 2, 3, ... labels; with the primary label these add up to 3.0 labels per video.
-COMPANIONS = np.array([0.75, 0.53, 0.345, 0.19, 0.1, 0.055, 0.03])
 
 # Amplitudes of labels (times 0..1 per record and label), of style and of noise: the variances add up to about 1. A ridge classifier then
 # reaches GAP@20 0.82 with 100 classes and 4,000 videos, 0.42 with 3,862 and 18,000; guessing the most frequent labels, 0.28 and 0.07.
 EVIDENCE, STYLE, NOISE = 0.4, 0.35, 0.85
-NUM_STYLES = 64
 DEVIATION = 0.45  # of a frame from its video's mean, standard deviation
 FRAMES_MEDIAN, FRAMES_SPREAD = 0.82, 0.5  # of the frame count as a fraction of max_frames, log-normal, cut at 1
 
@@ -52,8 +42,8 @@ SHOWN = 0.2  # amplitude of a label in the segments where it shows
 
 _ALPHABET = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8)
 _SHORT, _LONG = 62**4, 62**5  # ids of four characters, as in 2018, then of five
-_WORLD, _VIDEOS, _FRAMES, _SEGMENTS = range(4)  # purposes of a generator
-_TINY = 1e-30  # stands for a share of zero where one divides by it
+_TINY = 1e-30  # stands for a difference of zero where one divides by it
+_VIDEOS, _FRAMES, _SEGMENTS = 1, 2, 3  # purposes of a generator; 0 is the world's
 
 
 @dataclass(frozen=True)
@@ -137,76 +127,12 @@ def batches(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> Ite
             yield pa.RecordBatch.from_arrays(columns, schema=spec.schema.arrow)
 
 
-# --- The world ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _World:
-    """What a number of classes means.
-
-    Attributes:
-      primary: float64 [C], cumulative probability of the primary label.
-      companions: int32 [C, 7], candidate labels that a primary label drags in, all more frequent than it.
-      chances: float64 [C, 7], probability of each candidate; 0 where there is none.
-      prototypes: float32 [C, 1152], what a label looks and sounds like, unit variance per dimension.
-      styles: float32 [64, 1152], what any video can look like whatever its labels.
-    """
-
-    primary: np.ndarray
-    companions: np.ndarray
-    chances: np.ndarray
-    prototypes: np.ndarray
-    styles: np.ndarray
-
-
-def label_shares(num_classes: int) -> np.ndarray:
-    """Expected share of videos that carry each label, float64 [num_classes], falling; their sum is the mean number of labels per video."""
-    rank = np.arange(1, num_classes + 1)
-    law = rank**-ZIPF_EXPONENT * np.exp(-ZIPF_CUTOFF * rank / num_classes)
-    return np.minimum(law * ((1 + COMPANIONS.sum()) / law.sum()), MAX_SHARE)
-
-
-@lru_cache(maxsize=2)
-def _world(num_classes: int) -> _World:
-    """Build the world of a number of classes."""
-    strength = 1.0
-    for _ in range(4):  # the most frequent labels find few companions; the others take more, until the mean is the law's
-        random = np.random.default_rng([_WORLD, num_classes])
-        left, companions, chances = _companions(num_classes, strength, random)
-        strength *= left.sum()
-    prototypes = random.standard_normal((num_classes, sum(SIZES.values())), np.float32)
-    for label in range(1, num_classes):  # labels under one parent resemble it, and so each other
-        prototypes[label] = 0.8 * prototypes[label] + 0.6 * prototypes[companions[label, 0]]
-    styles = random.standard_normal((NUM_STYLES, sum(SIZES.values())), np.float32)
-    return _World(np.cumsum(left) / left.sum(), companions, chances, prototypes, styles)
-
-
-def _companions(num_classes: int, strength: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Choose companions from the rarest label up, so that every label's share, primary and dragged in, keeps to the law.
-
-    Returns: what remains of each label's share to be primary, float64 [C], and `companions` and `chances` of `_World`.
-    """
-    left = label_shares(num_classes)
-    companions = np.zeros((num_classes, len(COMPANIONS)), np.int32)
-    chances = np.zeros((num_classes, len(COMPANIONS)))
-    for label in range(num_classes - 1, 0, -1):
-        # The smallest of Exp(1) / w: draws without replacement in proportion to w.
-        keys = random.standard_exponential(label) / np.maximum(left[:label], _TINY)
-        chosen = np.argpartition(keys, min(len(COMPANIONS), label - 1))[: len(COMPANIONS)]
-        chosen = chosen[np.argsort(keys[chosen])]
-        granted = np.minimum(left[label] * np.minimum(COMPANIONS[: len(chosen)] * strength, 0.95), left[chosen])
-        left[chosen] -= granted
-        companions[label, : len(chosen)] = chosen
-        chances[label, : len(chosen)] = granted / max(left[label], _TINY)
-    return left, companions, chances
-
-
 # --- Videos of one block ------------------------------------------------------------------------------------------------------
 
 
 def _videos(spec: SyntheticSpec, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels (int32, rising within a record, concatenated), their number per record (int64 [256]) and vectors (float32 [256, 1152])."""
-    world = _world(spec.num_classes)
+    world = world_of(spec.num_classes)
     random = np.random.Generator(np.random.SFC64([_VIDEOS, spec.seed, block]))
     primary = np.searchsorted(world.primary, random.random(BLOCK), side="right").clip(max=spec.num_classes - 1)
     # One draw for all companions of a video: it has the first ones or none, so the number of labels is spread as in real videos.
@@ -300,7 +226,7 @@ def _plant(spec: SyntheticSpec, record: int, labels: np.ndarray, values: np.ndar
     labels = labels[-RATED_LABELS:]
     num_segments = -(-len(values) // SEGMENT_FRAMES)
     shows = random.random((num_segments, len(labels))) < 0.5
-    signal = np.repeat(shows @ _world(spec.num_classes).prototypes[labels], SEGMENT_FRAMES, axis=0)[: len(values)]
+    signal = np.repeat(shows @ world_of(spec.num_classes).prototypes[labels], SEGMENT_FRAMES, axis=0)[: len(values)]
     signal = SHOWN * (signal - signal.mean(axis=0))
     values += signal * np.minimum(1, room / np.abs(signal).max(axis=0).clip(min=_TINY))
     rated = np.sort(random.permutation(num_segments)[:RATED_SEGMENTS])

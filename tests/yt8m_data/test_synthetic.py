@@ -12,7 +12,8 @@ from yt8m_data import synthetic
 from yt8m_data.errors import DataError
 from yt8m_data.quantize import dequantize
 from yt8m_data.schema import SEGMENTS
-from yt8m_data.synthetic import SyntheticSpec, batches, label_shares
+from yt8m_data.synthetic import SyntheticSpec, batches
+from yt8m_data.synthetic_world import label_shares, world_of
 
 
 def table(spec: SyntheticSpec, start: int = 0, stop: int | None = None) -> pa.Table:
@@ -179,32 +180,10 @@ def test_label_counts_follow_the_law(num_classes):
     assert 2.9 < counts.sum() / num_records < 3.1
 
 
-@pytest.mark.parametrize("num_classes", [30, 100, 3862])
-def test_primary_and_companion_shares_add_up_to_the_law(num_classes):
-    world = synthetic._world(num_classes)
-    primary = np.diff(world.primary, prepend=0)
-    total = primary.copy()
-    np.add.at(total, world.companions, primary[:, None] * world.chances)
-    np.testing.assert_allclose(total, label_shares(num_classes), rtol=0.02)
-    assert primary.min() >= 0
-    assert (world.companions[world.chances > 0] < np.nonzero(world.chances)[0]).all()  # companions are more frequent
-
-
 def test_a_small_set_has_a_heavy_head_and_a_tail_of_a_few_videos():
     counts = multi_hot(label_lists(SyntheticSpec("video", 2000, num_classes=150)), 150).sum(axis=0)
     assert counts[0] > 700
     assert 1 <= np.median(counts[100:]) < 10
-
-
-def test_the_tail_falls_faster_than_the_head():
-    shares, ranks = label_shares(3862), np.arange(1, 3863)
-
-    def slope(low: int, high: int) -> float:
-        return np.polyfit(np.log10(ranks[low - 1 : high]), np.log10(shares[low - 1 : high]), 1)[0]
-
-    assert slope(1, 100) == pytest.approx(-0.934, abs=0.02)
-    assert slope(100, 3862) == pytest.approx(-1.377, abs=0.1)
-    assert shares[0] / shares[-1] == pytest.approx(788_288 / 123, rel=0.1)
 
 
 def test_labels_drag_in_more_frequent_companions(small):
@@ -289,7 +268,7 @@ def test_a_label_shows_in_the_segments_where_it_is_rated_1_and_nowhere_else_tell
 
     The rating itself is a coin: equally frequent for all labels, and not to be told from the mean of the video's frames.
     """
-    prototypes = synthetic._world(20).prototypes[:, :1024]
+    prototypes = world_of(20).prototypes[:, :1024]
     gaps, scores, means = [], [], []
     for row in segments.to_pylist():
         frames = dequantize(np.frombuffer(b"".join(row["rgb"]), np.uint8).reshape(-1, 1024))
