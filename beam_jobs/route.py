@@ -21,7 +21,7 @@ from beam_jobs.holdout import Watch
 from beam_jobs.layout import HASH, Layout
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import split_batch
-from yt8m_data import deltas, pools, quality, recipes, sampling, store, synthesis
+from yt8m_data import deltas, pools, quality, recipes, sampling, store, synthesis, synthetic_labels
 from yt8m_data.recipes import InBatch, Rows
 from yt8m_data.schema import ORDER, PROVENANCE, Schema
 from yt8m_data.store import Store
@@ -123,7 +123,7 @@ class Route(beam.DoFn):
         books.update({(OWN, label): int(own[label]) for label in np.flatnonzero(own).tolist()})
         if work.store is not None:
             batch = store.put(work.store, batch, np.union1d(as_is, rows), work.schema)
-        kept, copies = synthesis.decouple(work.originals(batch.take(pa.array(as_is)), b"_s00"), plan)
+        kept, copies = synthetic_labels.decouple(work.originals(batch.take(pa.array(as_is)), b"_s00"), plan)
         books.update(entries_of(copies))
         yield beam.pvalue.TaggedOutput(BOOKS, books)
         for part in (kept, copies):

@@ -29,7 +29,7 @@ class Settings:
       methods: what is made with each neighbour, in this order; none with `auto`.
       lambdas: the factor is drawn from this range; equal ends fix it.
       sigma: standard deviation of the noise.
-      labels: what a synthetic video is labelled with; see `synthesis.synthetic_labels`.
+      labels: what a synthetic video is labelled with; see `synthetic_labels`.
       hold: features that are copied from the base instead of moved.
       neighbors: K, instead of the policy's own.
       cap, floor, power, effective, targets: shape the targets of `target` and `joint`; see `targets.shape`.

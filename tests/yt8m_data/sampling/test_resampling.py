@@ -10,7 +10,7 @@ from census import CLASSES, column, counts, ids, imbalance, plan, random_lists, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import sampling, synthesis
+from yt8m_data import sampling, synthetic_labels
 from yt8m_data.sampling import KEEP, OVER, SPLIT, SUB
 from yt8m_data.schema import PROVENANCE
 
@@ -157,7 +157,7 @@ def test_remedial_against_a_plain_script(seed, count):
     names = ["id", "labels", *PROVENANCE.names]
     batch = pa.RecordBatch.from_arrays([pa.array(ids(lists), pa.binary()), column(lists), *provenance], names=names)
     batch = batch.cast(pa.schema([("id", pa.binary()), ("labels", pa.list_(pa.int32())), *PROVENANCE]))
-    videos, copies = synthesis.decouple(batch, made)
+    videos, copies = synthetic_labels.decouple(batch, made)
     assert videos.schema == copies.schema == batch.schema
     assert videos.column("labels").to_pylist() == [
         labels if part is None else part[0] for labels, part in zip(lists, expected, strict=True)
