@@ -12,20 +12,25 @@ machine that has two cores anyway. Beside them stands what the machine lets two 
 work of the job without Beam, by one process over all files and by two over half of the files each, from when they have imported everything
 until the last one is done. Memory, its pages and the disk serve both processes.
 
+The row in the middle is the part of the command in which Beam runs, as the command tells it at its end: without the start of Python, the
+imports, the plans, the fits and the plots, which no worker has a part in.
+
 The figures are medians over the rounds. CPU is the processor time of all processes. The shards are made once in the folder and kept.
 """
 
 import argparse
 import contextlib
+import math
 import multiprocessing
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
@@ -46,6 +51,7 @@ JOBS = {  # their options, and whether their bare work writes what it has read
 }
 WAYS = {"one core": (1, CORES[:1]), "one": (1, CORES), "two": (2, CORES)}  # the workers, and the cores that they may have
 Taken = tuple[float, float]  # seconds by the wall, and of all processors
+PASS = re.compile(r"^\w+: ([\d,]+) records in .* \(([\d,]+)/s\)$", re.MULTILINE)  # of a command, on stderr
 
 
 def main() -> None:
@@ -71,33 +77,38 @@ def measure(job: str, files: list[str], out: str, rounds: int) -> None:
     """Run a job and its bare work in turn in all ways, and print the medians."""
     taken: dict[tuple[str, str], list[Taken]] = {}
     written = out if JOBS[job][1] else None
-    rows: dict[str, Callable[[int, list[int]], Taken]] = {
-        f"yt8m-data {job}": lambda workers, cores: run_command(job, files, out, workers, cores),
-        f"  bare: {'read and write' if written else 'read'}": lambda workers, cores: run_bare(files, written, workers, cores),
-    }
+    whole, in_beam, bare = f"yt8m-data {job}", "  of that, Beam", f"  bare: {'read and write' if written else 'read'}"
     for _ in range(rounds):
-        for name, run in rows.items():
-            for way, (workers, cores) in WAYS.items():
-                taken.setdefault((name, way), []).append(run(workers, cores))
-                shutil.rmtree(out, ignore_errors=True)
-    for name in rows:
+        for way, (workers, cores) in WAYS.items():
+            command, beam = run_command(job, files, out, workers, cores)
+            shutil.rmtree(out, ignore_errors=True)
+            taken.setdefault((whole, way), []).append(command)
+            taken.setdefault((in_beam, way), []).append((beam, float("nan")))
+        for way, (workers, cores) in WAYS.items():
+            taken.setdefault((bare, way), []).append(run_bare(files, written, workers, cores))
+            shutil.rmtree(out, ignore_errors=True)
+    for name in (whole, in_beam, bare):
         medians = {way: tuple(map(statistics.median, zip(*taken[name, way], strict=True))) for way in WAYS}
-        figures = "".join(f"{wall:>15.2f}{cpu:>7.2f}" for wall, cpu in medians.values())
+        figures = "".join(f"{wall:>15.2f}{'' if math.isnan(cpu) else format(cpu, '.2f'):>7}" for wall, cpu in medians.values())
         on_one_core, one, two = (wall for wall, _ in medians.values())
         print(f"{name:<24}{figures}{on_one_core / two:>15.2f}x{one / two:>10.2f}x", flush=True)
 
 
-def run_command(job: str, files: list[str], out: str, workers: int, cores: list[int]) -> Taken:
+def run_command(job: str, files: list[str], out: str, workers: int, cores: list[int]) -> tuple[Taken, float]:
+    """What the command took, and the seconds by the wall in which Beam ran."""
     pattern = os.path.join(os.path.dirname(files[0]), "*.tfrecord")
     middle = ["--out", out] if job == "stats" else [out, *JOBS[job][0]]
     started = time.perf_counter()
     with held_to(cores):
-        running = subprocess.Popen([*COMMAND, job, pattern, *middle, "--workers", str(workers)], stdout=subprocess.DEVNULL)
+        call = [*COMMAND, job, pattern, *middle, "--workers", str(workers)]
+        running = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    told = running.stderr.read()
     _, status, usage = os.wait4(running.pid, 0)
     wall = time.perf_counter() - started
     if status:
-        raise SystemExit(f"yt8m-data {job} --workers {workers} failed")
-    return wall, usage.ru_utime + usage.ru_stime  # of the workers as well, each of which its parent has waited for
+        raise SystemExit(f"yt8m-data {job} --workers {workers} failed:\n{told}")
+    beam = sum(int(records.replace(",", "")) / int(rate.replace(",", "")) for records, rate in PASS.findall(told))
+    return (wall, usage.ru_utime + usage.ru_stime), beam  # of the workers as well, each of which its parent has waited for
 
 
 @contextlib.contextmanager
