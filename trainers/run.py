@@ -177,5 +177,6 @@ def predictions(model: keras.Model, batches: Iterable[Batch]) -> Iterator[tuple[
 def scorer(model: keras.Model) -> Callable[[dict[str, tf.Tensor]], np.ndarray]:
     """A function from the features of a batch to probabilities [B, C] float32, in inference mode; one graph for videos of all lengths."""
     shapes = {name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()}
-    score = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    function = tf.function(lambda features: model(features, training=False), input_signature=[shapes])
+    score = function.get_concrete_function()  # TensorFlow would take the functions of an ensemble for one that is traced again and again
     return lambda features: score(features).numpy()

@@ -107,3 +107,16 @@ def test_predictions_of_batches_of_all_shapes():
         np.testing.assert_array_equal(probabilities, np.full((size, 2), 2 * length))
         np.testing.assert_array_equal(labels, np.full((size, 2), length))
     assert traced.calls == 1
+
+
+def test_tensorflow_warns_of_no_member_of_a_large_ensemble(caplog):
+    """It counts how often functions from one place of the code are traced, and 5 of 5 calls are too often."""
+    x = keras.Input((4,), name="x")
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        for size in range(1, 9):
+            scores = run.scorer(keras.Model({"x": x}, keras.layers.Dense(size)(x)))({"x": tf.zeros((2, 4))})
+            assert scores.shape == (2, size)
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert not caplog.records
