@@ -130,15 +130,3 @@ def example_row(schema: Schema, number: int = 0, num_frames: int = 2) -> dict:
         values = np.random.default_rng([number, place]).integers(0, 256, (num_frames, f.size), np.uint8)
         row[f.name] = [value.tobytes() for value in values] if schema.kind == "frame" else (values[0] / 64 - 2).astype(np.float32).tolist()
     return row
-
-
-def varint(value: int, padding: int = 0) -> bytes:
-    groups = [value & 0x7F]
-    while value := value >> 7:
-        groups.append(value & 0x7F)
-    groups += [0] * padding
-    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
-
-
-def field(number: int, payload: bytes, padding: int = 0) -> bytes:
-    return bytes([number << 3 | 2]) + varint(len(payload), padding) + payload

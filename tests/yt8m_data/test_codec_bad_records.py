@@ -7,7 +7,8 @@ import struct
 import numpy as np
 import pytest
 import tensorflow as tf
-from codec_rows import FRAME, KINDS, VIDEO, by_tensorflow, decoded, example_row, field, parsed_by_tensorflow, varint, where
+from codec_rows import FRAME, KINDS, VIDEO, by_tensorflow, decoded, example_row, parsed_by_tensorflow, where
+from protobuf_by_hand import field, varint
 
 from yt8m_data import codec, tfrecord
 

@@ -4,9 +4,10 @@ import struct
 from collections.abc import Iterator
 
 import tensorflow as tf
-from codec_rows import KINDS, ROUNDS, VIDEO, by_tensorflow, decoded, example_row, field, rows_of, varint
+from codec_rows import KINDS, ROUNDS, VIDEO, by_tensorflow, decoded, example_row, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from protobuf_by_hand import field, varint
 
 from yt8m_data.schema import Schema
 

@@ -7,25 +7,13 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from protobuf_by_hand import field, varint
 
 from yt8m_data import wire
 
 KEYS = (wire.Key(b"id", wire.BYTES), wire.Key(b"labels", wire.INT64), wire.Key(b"mean_rgb", wire.FLOAT, 40))
 NAMES = [key.name for key in KEYS]
 lengths_of_varints = st.one_of(st.integers(0, 300), st.integers(0, 2**35 - 1))
-
-
-def varint(value: int, padding: int = 0) -> bytes:
-    """A varint, by the definition; `padding` adds groups of zero bits, which are legal and not minimal."""
-    groups = [value & 0x7F]
-    while value := value >> 7:
-        groups.append(value & 0x7F)
-    groups += [0] * padding
-    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
-
-
-def field(number: int, payload: bytes, padding: int = 0) -> bytes:
-    return bytes([number << 3 | 2]) + varint(len(payload), padding) + payload
 
 
 def entry(key: bytes, value: bytes) -> bytes:
