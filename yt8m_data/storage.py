@@ -144,12 +144,19 @@ def _atomic_file(target: Path) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
+            _let_go(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _let_go(descriptor: int) -> None:
+    """Give the memory that caches a large file back: it is on the disk, and what is still to be read needs the room more."""
+    if hasattr(os, "posix_fadvise") and os.fstat(descriptor).st_size >= _BEGIN_BYTES:  # not on macOS
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @functools.cache

@@ -207,3 +207,15 @@ def test_the_system_takes_the_call_that_lets_the_disk_begin(tmp_path):
         stream.flush()
         begin = storage._sync_file_range()
         assert begin(stream.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), 2) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system has no posix_fadvise")
+def test_a_large_file_leaves_the_memory_when_it_is_on_the_disk(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append("on the disk"))
+    monkeypatch.setattr(os, "posix_fadvise", lambda descriptor, start, size, advice: calls.append((start, size, advice)))
+    put(tmp_path / "small", bytes(8000))
+    assert calls == ["on the disk"]
+    put(tmp_path / "large", bytes(9 << 20))
+    assert calls[1:] == ["on the disk", (0, 0, os.POSIX_FADV_DONTNEED)]
+    assert (tmp_path / "large").read_bytes() == bytes(9 << 20)
