@@ -19,6 +19,7 @@ from yt8m_data.synthesis import BLOCK_ROWS, MOVES
 from yt8m_data.tfrecord import CRC_BYTES, FRAME_BYTES, HEADER_BYTES, Framed
 
 _PIECE = sums.ROWS  # rows of each lane of a piece
+_TOGETHER = 32  # rows that are added up together, while they are in the cache
 
 
 def serves(videos: Made) -> bool:
@@ -160,9 +161,10 @@ def _make(  # type: ignore[no-untyped-def]
     first, base, other, part, held, order, octets, bounds, data, starts, ends, rows, edges, folds, begins, total, squares, low, high, zeros
 ):
     """Lay each video's record into `data`, and add its vectors to the sums; `first` is the place of the first among all `rows`."""
-    width = edges[-1]
-    made, there, to = np.empty(width, np.float32), np.empty(width, np.float32), data.ctypes.data
+    width, to = edges[-1], data.ctypes.data
+    together, there = np.empty((_TOGETHER, width), np.float32), np.empty(width, np.float32)
     for at in range(len(base)):
+        made = together[at % _TOGETHER]
         copy(made.ctypes.data, base[at], 4 * width)
         if other[at] != 0:
             copy(there.ctypes.data, other[at], 4 * width)
@@ -181,20 +183,45 @@ def _make(  # type: ignore[no-untyped-def]
         put_number(data, starts[at] - HEADER_BYTES, ends[at] - starts[at], 8)
         put_number(data, starts[at] - CRC_BYTES, masked_crc(to + starts[at] - HEADER_BYTES, 8), CRC_BYTES)
         put_number(data, ends[at], masked_crc(to + starts[at], ends[at] - starts[at]), CRC_BYTES)
-        for feature in range(len(folds)):
-            some, lanes = (
-                slice(edges[feature], edges[feature + 1]),
-                (begins[feature + 1] - begins[feature]) // (edges[feature + 1] - edges[feature]),
-            )
-            lane = begins[feature] + _lane(first + at, rows, folds[feature], lanes) * (edges[feature + 1] - edges[feature])
-            here = slice(lane, lane + edges[feature + 1] - edges[feature])
-            _add(made[some], total[here], squares[here], low[some], high[some], zeros[some])
+        if (at + 1) % _TOGETHER == 0 or at + 1 == len(base):
+            count = at % _TOGETHER + 1
+            begin = first + at + 1 - count
+            for feature in range(len(folds)):
+                some, lanes = slice(edges[feature], edges[feature + 1]), slice(begins[feature], begins[feature + 1])
+                sums = total[lanes], squares[lanes], low[some], high[some], zeros[some]
+                _add_up(together, edges[feature], count, begin, rows, folds[feature], *sums)
 
 
 @machine_code
 def _move(made, there, part):  # type: ignore[no-untyped-def]
     for at in range(len(made)):
         made[at] = (there[at] - made[at]) * part + made[at]
+
+
+@machine_code
+def _add_up(made, left, count, first, rows, fold, total, squares, low, high, zeros):  # type: ignore[no-untyped-def]
+    """Add a feature, from the column `left` on, of `count` rows to their lanes, in their order.
+
+    Four of a lane are added at a time where so many are there, which spares three reads of the sums.
+    """
+    size, at = len(low), 0
+    lanes, some = len(total) // size, slice(left, left + size)
+    while at < count:
+        lane = _lane(first + at, rows, fold, lanes)
+        last = at + 4 * fold - 1
+        if (
+            last < count
+            and lane == _lane(first + at + 3 * fold, rows, fold, lanes)
+            and _lane(first + at + fold - 1, rows, fold, lanes) == _lane(first + last, rows, fold, lanes)
+        ):
+            for one in range(at, at + fold):
+                here = _lane(first + one, rows, fold, lanes) * size
+                four = made[one][some], made[one + fold][some], made[one + 2 * fold][some], made[one + 3 * fold][some]
+                _add_four(*four, total[here : here + size], squares[here : here + size], low, high, zeros)
+            at = last + 1
+        else:
+            _add(made[at][some], total[lane * size : (lane + 1) * size], squares[lane * size : (lane + 1) * size], low, high, zeros)
+            at += 1
 
 
 @machine_code
@@ -206,12 +233,36 @@ def _lane(row, rows, fold, lanes):  # type: ignore[no-untyped-def]
 
 
 @machine_code
+def _add_four(a, b, c, d, total, squares, low, high, zeros):  # type: ignore[no-untyped-def]
+    for at in range(len(a)):  # a loop for each: LLVM takes eight values at a time where it has few arrays to tell apart
+        total[at] = (((total[at] + a[at]) + b[at]) + c[at]) + d[at]
+    for at in range(len(a)):
+        squares[at] = (((squares[at] + a[at] * a[at]) + b[at] * b[at]) + c[at] * c[at]) + d[at] * d[at]
+    for at in range(len(a)):
+        low[at] = _less(_less(_less(_less(low[at], a[at]), b[at]), c[at]), d[at])
+    for at in range(len(a)):
+        high[at] = _more(_more(_more(_more(high[at], a[at]), b[at]), c[at]), d[at])
+    for at in range(len(a)):
+        zeros[at] += np.int32(a[at] == 0) + np.int32(b[at] == 0) + np.int32(c[at] == 0) + np.int32(d[at] == 0)
+
+
+@machine_code
 def _add(made, total, squares, low, high, zeros):  # type: ignore[no-untyped-def]
     for at in range(len(made)):
         total[at] += made[at]
         squares[at] += made[at] * made[at]
     for at in range(len(made)):
-        low[at] = made[at] if made[at] < low[at] else low[at]
-        high[at] = made[at] if made[at] > high[at] else high[at]
+        low[at] = _less(low[at], made[at])
+        high[at] = _more(high[at], made[at])
     for at in range(len(made)):
         zeros[at] += np.int32(made[at] == 0)
+
+
+@machine_code
+def _less(bound, value):  # type: ignore[no-untyped-def]
+    return value if value < bound else bound
+
+
+@machine_code
+def _more(bound, value):  # type: ignore[no-untyped-def]
+    return value if value > bound else bound
