@@ -3,7 +3,6 @@
 import contextlib
 import gzip
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -74,7 +73,7 @@ class ShardWriter:
         self.entry: dict[str, Any] = {"name": os.path.basename(path)}
         self._sink, self._schema, self._form = sink, schema, form
         self._records = self._frames = 0
-        self._labels: Counter[int] = Counter()
+        self._labels = np.zeros(schema.num_classes, np.int64)  # how many records have each
         self._pending: list[pa.RecordBatch] = []
         self._output: Any = sink
         if form.format == "parquet":
@@ -87,8 +86,7 @@ class ShardWriter:
     def write(self, batch: pa.RecordBatch, encoded: Iterable[tfrecord.Framed] | None = None) -> None:
         """Append rows; as TFRecords they may come encoded, and the batch then needs no video-level features."""
         self._records += batch.num_rows
-        values, counts = np.unique(distinct_labels(batch.column("labels"))[1], return_counts=True)
-        self._labels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        self._labels += np.bincount(distinct_labels(batch.column("labels"))[1], minlength=len(self._labels))
         if self._schema.kind == "frame":
             self._frames += int(batch.column(self._schema.features[0].name).value_lengths().to_numpy().sum())
         if self._form.format == "tfrecord":
@@ -120,7 +118,8 @@ class ShardWriter:
         if self._output is not self._sink:
             self._output.close()
         self.entry |= {"records": self._records, "bytes": self._sink.size, "crc32c": f"{self._sink.checksum:08x}"}
-        self.entry["label_counts"] = {str(label): self._labels[label] for label in sorted(self._labels)}
+        present = np.flatnonzero(self._labels)
+        self.entry["label_counts"] = dict(zip(map(str, present.tolist()), self._labels[present].tolist(), strict=True))
         if self._schema.kind == "frame":
             self.entry["frames"] = self._frames
 
