@@ -19,6 +19,7 @@ from yt8m_data.synthesis import BLOCK_ROWS, MOVES
 from yt8m_data.tfrecord import CRC_BYTES, FRAME_BYTES, HEADER_BYTES, Framed
 
 _PIECE = sums.ROWS  # rows of each lane of a piece
+_AT_ONCE = 4 * BLOCK_ROWS  # rows that are made by one call
 _TOGETHER = 32  # rows that are added up together, while they are in the cache
 
 
@@ -55,7 +56,7 @@ class Compiled:
         self._lanes = _Lanes(self._sizes, videos.recipes.num_rows)
 
     def records(self) -> Iterator[Framed]:
-        """Encode the videos, BLOCK_ROWS at a time, with their headers and checksums."""
+        """Encode the videos, some at a time, with their headers and checksums."""
         videos, width = self._videos, sum(self._sizes)
         octets, bounds, order = _beside_vectors(columns_of(videos.heads, videos.schema))
         lengths = (bounds[:, 1:] - bounds[:, :-1]).sum(axis=0) + 4 * width
@@ -63,14 +64,14 @@ class Compiled:
         base, other, part, noise, delta = (videos.recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
         lanes, odd = self._lanes.arrays, np.flatnonzero(noise | (delta >= 0))
         ready = np.concatenate([np.empty((0, width), np.float32), *map(np.hstack, videos.only(odd).vectors())])
-        step = max(len(base), 1) if videos.rows.octets is not None else BLOCK_ROWS  # others are copied, some at a time
+        step = max(len(base), 1) if videos.rows.octets is not None else _AT_ONCE  # others are copied, some at a time
         for begin in range(0, len(base), step):
             some = slice(begin, begin + step)
             vectors = _Lying(videos.rows, base[some], other[some], width)
             first, last = np.searchsorted(odd, [begin, begin + step]).tolist()
             vectors.replace(odd[first:last] - begin, ready[first:last])
-            for at in range(begin, min(begin + step, len(base)), BLOCK_ROWS):
-                rows, here = slice(at, at + BLOCK_ROWS), slice(at - begin, at - begin + BLOCK_ROWS)
+            for at in range(begin, min(begin + step, len(base)), _AT_ONCE):
+                rows, here = slice(at, at + _AT_ONCE), slice(at - begin, at - begin + _AT_ONCE)
                 ends = np.cumsum(lengths[rows] + FRAME_BYTES) - CRC_BYTES
                 framed = Framed(self._room.of(int(ends[-1]) + CRC_BYTES), ends - lengths[rows], ends, sealed=True)
                 lying = vectors.base[here], vectors.other[here], part[rows]

@@ -65,7 +65,7 @@ def written(made: making.Making, tmp_path) -> tuple[bytes, object]:
     path = tmp_path / "shard"
     with open(path, "wb") as stream:
         for framed in made.records():
-            assert len(framed.records()) <= 128
+            assert len(framed.records()) <= 512
             tfrecord.write(stream, framed)
     return path.read_bytes(), made.sums()
 
