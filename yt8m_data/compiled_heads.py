@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from yt8m_data import wire
-from yt8m_data.compiled import copy, machine_code
+from yt8m_data.compiled import byte_at, copy, int32_at, machine_code
 from yt8m_data.encoding import Octets, Vectors, columns_of
 from yt8m_data.schema import OTHER, PROVENANCE, SEGMENTS, Schema
 
@@ -115,9 +115,9 @@ def _compiled(columns: dict[str, pa.Array], schema: Schema, count: int) -> Besid
     ordered = [entries[key] for key in sorted(entries)]
     if OTHER in columns:
         ordered.append(_entries(columns[OTHER], b"")._replace(tag=_BARE))
-    texts = np.frombuffer(b"".join(each.text for each in ordered), np.uint8)
-    edges = np.cumsum([0, *(len(each.text) for each in ordered)])
-    octets, bounds = _laid(np.array([each[1:-1] for each in ordered], np.int64), texts, edges, count)
+    texts = [np.frombuffer(each.text, np.uint8) for each in ordered]
+    table = [(each.tag, text.ctypes.data, len(text), *each[2:-1]) for each, text in zip(ordered, texts, strict=True)]
+    octets, bounds = _laid(np.array(table, np.int64), count)
     return Beside(octets, bounds, np.array([numbers[key] for key in sorted(entries) if key in numbers], np.int64))
 
 
@@ -144,38 +144,68 @@ def _address(buffer: pa.Buffer | None) -> int:
 
 
 @machine_code
-def _laid(entries, texts, edges, count):  # type: ignore[no-untyped-def]
-    """`Beside.octets` and `bounds` of so many rows: of entries, int64 [C, 6] as `_Entries` has them, with texts of these edges."""
-    places, sizes = np.empty((len(entries), count), np.int64), np.empty((len(entries), count), np.int64)
-    for column in range(len(entries)):
-        _, begin, width, bounds, validity, offset = entries[column]
-        _locate(begin, width, bounds, validity, offset, places[column], sizes[column])
-    tags = entries[:, 0].copy()
-    bounds, wholes = _bounds(tags, edges, sizes)
+def _laid(entries, count):  # type: ignore[no-untyped-def]
+    """`Beside.octets` and `bounds` of so many rows.
+
+    Entries are those of C keys, int64 [C, 8]: the tag, where the text lies and how long it is, and what follows in `_Entries`.
+    """
+    bounds, wholes = _bounds(entries, count)
     octets = np.empty(bounds[-1, -1], np.uint8)
-    _lay(tags, texts, edges, places, sizes, bounds, wholes, octets)
+    to = octets.ctypes.data
+    for row in range(count):
+        piece, at = 0, _put_header(octets, bounds[0, row], wire.FIELD_1, wholes[row])
+        for number in range(len(entries)):
+            place, size = _payload(entries[number], row)
+            if size < 0:
+                continue
+            tag = entries[number, 0]
+            at = _put_head(octets, at, tag, entries[number, 1], entries[number, 2], size)
+            if tag == _VECTOR:
+                piece += 1
+                at = bounds[piece, row]
+            else:
+                copy(to + at, place, size)
+                at += size
     return octets, bounds
 
 
 @machine_code
-def _locate(begin, width, bounds, validity, offset, places, sizes):  # type: ignore[no-untyped-def]
-    """Find where the payloads of an entry lie in memory, and their sizes in bytes, int64 [N] both; -1 where there is no entry."""
-    count = len(places)
+def _bounds(entries, count):  # type: ignore[no-untyped-def]
+    """`Beside.bounds`, and the length of each row's entries and vectors, int64 [N]."""
+    bounds, wholes = np.zeros((np.sum(entries[:, 0] == _VECTOR) + 1, count + 1), np.int64), np.zeros(count, np.int64)
+    for row in range(count):
+        piece = 0
+        for number in range(len(entries)):
+            _, size = _payload(entries[number], row)
+            if size < 0:
+                continue
+            tag = entries[number, 0]
+            head = _head_bytes(tag, entries[number, 2], size)
+            wholes[row] += head + size
+            bounds[piece, row + 1] += head
+            if tag == _VECTOR:
+                piece += 1
+            else:
+                bounds[piece, row + 1] += size
+        bounds[0, row + 1] += 1 + _varint_bytes(wholes[row])
+    end = 0
+    for piece in range(len(bounds)):
+        for row in range(count + 1):
+            end += bounds[piece, row]
+            bounds[piece, row] = end
+    return bounds, wholes
+
+
+@machine_code
+def _payload(entry, row):  # type: ignore[no-untyped-def]
+    """Where in memory the payload of a row is, and its size in bytes; -1 where there is no entry."""
+    begin, width, bounds, validity, bit = entry[3], entry[4], entry[5], entry[6], entry[7] + row
+    if validity != 0 and not byte_at(validity + (bit >> 3)) >> (bit & 7) & 1:
+        return 0, -1
     if bounds == 0:
-        for row in range(count):
-            places[row], sizes[row] = begin + width * row, width
-    else:
-        numbers = np.empty(count + 1, np.int32)
-        copy(numbers.ctypes.data, bounds, 4 * (count + 1))
-        for row in range(count):
-            places[row], sizes[row] = begin + width * numbers[row], width * (numbers[row + 1] - numbers[row])
-    if validity != 0:
-        bits = np.empty((offset % 8 + count + 7) // 8, np.uint8)
-        copy(bits.ctypes.data, validity + offset // 8, len(bits))
-        for row in range(count):
-            at = offset % 8 + row
-            if not bits[at // 8] >> (at % 8) & 1:
-                sizes[row] = -1
+        return begin + width * row, width
+    first = int32_at(bounds + 4 * row)
+    return begin + width * first, width * (int32_at(bounds + 4 * row + 4) - first)
 
 
 @machine_code
@@ -187,50 +217,6 @@ def _packed(values, bounds):  # type: ignore[no-untyped-def]
             at = _put_varint(octets, at, values[number])
         ends[row + 1] = at
     return octets, ends
-
-
-@machine_code
-def _bounds(tags, edges, sizes):  # type: ignore[no-untyped-def]
-    """`Beside.bounds`, and the length of each row's entries and vectors, int64 [N]."""
-    count = sizes.shape[1]
-    bounds, wholes = np.zeros((np.sum(tags == _VECTOR) + 1, count + 1), np.int64), np.zeros(count, np.int64)
-    for row in range(count):
-        piece = 0
-        for column in range(len(tags)):
-            size = sizes[column, row]
-            if size >= 0:
-                head = _head_bytes(tags[column], edges[column + 1] - edges[column], size)
-                wholes[row] += head + size
-                bounds[piece, row + 1] += head
-                if tags[column] == _VECTOR:
-                    piece += 1
-                else:
-                    bounds[piece, row + 1] += size
-        bounds[0, row + 1] += 1 + _varint_bytes(wholes[row])
-    end = 0
-    for piece in range(len(bounds)):
-        for row in range(count + 1):
-            end += bounds[piece, row]
-            bounds[piece, row] = end
-    return bounds, wholes
-
-
-@machine_code
-def _lay(tags, texts, edges, places, sizes, bounds, wholes, octets):  # type: ignore[no-untyped-def]
-    """Write what `_bounds` has measured into `octets`."""
-    to = octets.ctypes.data
-    for row in range(sizes.shape[1]):
-        piece, at = 0, _put_header(octets, bounds[0, row], wire.FIELD_1, wholes[row])
-        for column in range(len(tags)):
-            size = sizes[column, row]
-            if size >= 0:
-                at = _put_head(octets, at, tags[column], texts[edges[column] : edges[column + 1]], size)
-                if tags[column] == _VECTOR:
-                    piece += 1
-                    at = bounds[piece, row]
-                else:
-                    copy(to + at, places[column, row], size)
-                    at += size
 
 
 @machine_code
@@ -254,13 +240,13 @@ def _nested(tag, text, size):  # type: ignore[no-untyped-def]
 
 
 @machine_code
-def _put_head(octets, at, tag, text, size):  # type: ignore[no-untyped-def]
+def _put_head(octets, at, tag, text, length, size):  # type: ignore[no-untyped-def]
     """Write what stands before a payload; return where it ends."""
     if tag > _BARE:
-        values, feature, entry = _nested(tag, len(text), size)
+        values, feature, entry = _nested(tag, length, size)
         at = _put_header(octets, at, wire.FIELD_1, entry)
-    copy(octets.ctypes.data + at, text.ctypes.data, len(text))
-    at += len(text)
+    copy(octets.ctypes.data + at, text, length)
+    at += length
     if tag > _BARE:
         at = _put_header(octets, _put_varint(octets, at, feature), tag, values)
         if values > 0:
