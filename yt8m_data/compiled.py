@@ -30,7 +30,8 @@ def _reads(number: types.Integer) -> Callable[..., Any]:
 
     def read(context, place):  # type: ignore[no-untyped-def]
         def instructions(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            return builder.load(builder.inttoptr(arguments[0], ir.IntType(number.bitwidth).as_pointer()))
+            pointer = builder.inttoptr(arguments[0], ir.IntType(number.bitwidth).as_pointer())
+            return builder.load(pointer, align=1)  # what came from elsewhere may lie anywhere
 
         return number(types.int64), instructions
 

@@ -1,7 +1,7 @@
 """What stands beside the vectors of video-level records, laid down by a compiled pass: `encoding.columns_of` is its oracle, byte by byte.
 
 Each entry is what Arrow has in memory already, or packed integers, behind a few bytes that depend on its key and its length alone. So the
-pass first finds the length of each entry, and then copies it to where it belongs.
+pass first finds the length of each entry, and then copies it to where it belongs. It takes Arrow's arrays to be valid, as Arrow does.
 """
 
 from typing import NamedTuple
@@ -224,7 +224,7 @@ def _head_bytes(tag, text, size):  # type: ignore[no-untyped-def]
     """How long the head is that `_put_head` writes, with a text of so many bytes."""
     if tag <= _BARE:
         return text
-    values, feature, entry = _nested(tag, text, size)
+    entry = _nested(tag, text, size)[2]
     return 1 + _varint_bytes(entry) + entry - size
 
 
