@@ -10,7 +10,9 @@ from typing import Any
 import llvmlite.binding
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.extending import intrinsic
 
 from yt8m_data import tfrecord
 
@@ -21,6 +23,22 @@ _BAD_HEADER, _TOO_LONG = 1, 2
 copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
 _fill = types.ExternalFunction("memset", types.uintp(types.uintp, types.int32, types.uintp))
 _checksum = types.ExternalFunction("yt8m_crc32c", types.uint32(types.uintp, types.uintp))
+
+
+def _reads(number: types.Integer) -> Callable[..., Any]:
+    """What reads a number at a place in memory."""
+
+    def read(context, place):  # type: ignore[no-untyped-def]
+        def instructions(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            pointer = builder.inttoptr(arguments[0], ir.IntType(number.bitwidth).as_pointer())
+            return builder.load(pointer, align=1)  # what came from elsewhere may lie anywhere
+
+        return number(types.int64), instructions
+
+    return intrinsic(read)
+
+
+byte_at, int32_at = _reads(types.uint8), _reads(types.int32)
 
 
 def machine_code(function: Callable[..., Any]) -> Callable[..., Any]:

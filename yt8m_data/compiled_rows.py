@@ -12,7 +12,7 @@ import numpy as np
 
 from yt8m_data import sums
 from yt8m_data.compiled import copy, finds_checksum, machine_code, masked_crc, put_number
-from yt8m_data.encoding import Octets, Vectors, columns_of
+from yt8m_data.compiled_heads import beside_vectors
 from yt8m_data.recipes import Made, Rows
 from yt8m_data.sums import Sums
 from yt8m_data.synthesis import BLOCK_ROWS, MOVES
@@ -58,7 +58,7 @@ class Compiled:
     def records(self) -> Iterator[Framed]:
         """Encode the videos, some at a time, with their headers and checksums."""
         videos, width = self._videos, sum(self._sizes)
-        octets, bounds, order = _beside_vectors(columns_of(videos.heads, videos.schema))
+        octets, bounds, order = beside_vectors(videos.heads, videos.schema)
         lengths = (bounds[:, 1:] - bounds[:, :-1]).sum(axis=0) + 4 * width
         held = np.array([feature.name in videos.settings.hold for feature in videos.schema.features])
         base, other, part, noise, delta = (videos.recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
@@ -140,21 +140,6 @@ class _Lanes:
             total, squares = (each[lanes].reshape(-1, size) for each in (self._total, self._squares))
             found.append(sums.added(self._rows, total, squares, *(each[None, columns] for each in (self._zeros, self._low, self._high))))
         return found
-
-
-def _beside_vectors(columns: list[Vectors | Octets]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What stands beside the vectors of N rows: before each of F, and behind the last.
-
-    Returns:
-      uint8, the bytes; int64 [F + 1, N + 1], where in them those of each row begin and the last end; int64 [F], the features' numbers.
-    """
-    pieces = [column for column in columns if isinstance(column, Octets)]
-    vectors = [column for column in columns if isinstance(column, Vectors)]
-    if len(pieces) == len(vectors):
-        pieces.append(Octets(np.empty(0, np.uint8), np.zeros_like(pieces[0].bounds)))
-    before = np.cumsum([0, *(len(piece.octets) for piece in pieces)])[:-1]
-    bounds = np.stack([at + piece.bounds for at, piece in zip(before.tolist(), pieces, strict=True)])
-    return np.concatenate([piece.octets for piece in pieces]), bounds, np.array([each.feature for each in vectors], np.int64)
 
 
 @machine_code
