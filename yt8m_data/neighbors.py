@@ -2,28 +2,28 @@
 
 A float32 product gives every pair of a pool a lower bound of its distance, and the pairs with the smallest bounds are candidates. Their
 distances are then taken in float64. A query whose k-th distance is not below the bounds of all others looks further. So the result is that
-of brute force in float64, whatever the number of threads, the blocking of the product and its rounding.
+of brute force in float64, whatever the number of threads, the blocking of the product and its rounding, and with compiled loops or without.
 
 Products run on one thread each and side by side: OpenBLAS's own threads are slower for pools of any size that YouTube-8M has.
 """
 
 import functools
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from yt8m_data import blas, gpu
+from yt8m_data import blas, gpu, plain_neighbors
 
 TILE_SCORES = 1 << 24  # scores that a thread holds: all pairs of a pool of 4,096
 TILE_QUERIES = 128  # at least; with fewer the product is bound by memory
 GPU_POOL = 4096  # from this size on a pool is worth its way to a GPU
-_SPARE, _GPU_SPARE = 1, 16  # candidates beyond k
-_STRIPS, _STRIPS_FROM = 16, 1024  # a longer row is cut into strips to select from
-_EXACT_ROWS = 80  # candidates whose float64 differences are taken at a time: few, to stay in a cache
+COMPILED_WORK = 1 << 19  # neighbours to find, of which compiled loops save the 0.8 s that it takes a process to load them
+_SPARE, _GPU_SPARE = 1, 16  # candidates of a GPU beyond k: looked at first, and asked for
 _UNIT = 2.0**-24  # unit roundoff of float32
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max) / 8
 
@@ -63,13 +63,13 @@ def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads
 
     Small pools are searched whole, one on each thread. Large ones come one after the other, each in tiles on all threads, or on a GPU.
     """
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    norms = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    vectors, loops = np.ascontiguousarray(vectors, np.float32), _loops(pools)
+    norms = loops.norms(vectors)
     found = [Found(np.full((len(p.queries), p.k), -1), np.full((len(p.queries), p.k), np.inf)) for p in pools]
 
     def prepare(number: int) -> "_Prepared":
         pool = pools[number]
-        return _Prepared(_take(vectors, pool.members), norms[pool.members], rank[pool.members], pool, found[number])
+        return _Prepared(_take(vectors, pool.members), norms[pool.members], rank[pool.members], pool, found[number], loops)
 
     def whole(number: int) -> None:
         prepared = prepare(number)
@@ -89,6 +89,26 @@ def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads
                 list(executor.map(functools.partial(prepared.confirm, *candidates), _cut(len(pools[number].queries), TILE_QUERIES)))
         list(done)
     return found
+
+
+class _Loops(Protocol):
+    """Either module of loops; `plain_neighbors` says what they do."""
+
+    def norms(self, vectors: np.ndarray, /) -> np.ndarray: ...
+
+    def smallest(self, scores: np.ndarray, rows: np.ndarray, width: int, /) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def nearest(
+        self, vectors: np.ndarray, rank: np.ndarray, queries: np.ndarray, near: np.ndarray, k: int, /
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def _loops(pools: Sequence[Pool]) -> _Loops:
+    if sum(len(pool.queries) * pool.k for pool in pools) < COMPILED_WORK or importlib.util.find_spec("numba") is None:
+        return plain_neighbors
+    from yt8m_data import compiled_neighbors
+
+    return compiled_neighbors
 
 
 def _tiles(pool: Pool, parts: int = 1) -> Iterator[slice]:
@@ -114,27 +134,28 @@ def _room(size: int) -> np.ndarray:
 
 def _take(vectors: np.ndarray, members: np.ndarray) -> np.ndarray:
     everything = len(members) == len(vectors) and (members == np.arange(len(vectors))).all()
-    return vectors if everything else vectors[members]
+    return vectors if everything else vectors.take(members, axis=0)
 
 
 class _Prepared(NamedTuple):
-    """A pool with its vectors (float32 [n, D]), their squared norms (float64 [n]), the ranks of their ids, and the arrays to fill."""
+    """A pool with its vectors (float32 [n, D]), their squared norms (float64 [n]), the ranks of their ids, arrays to fill, and loops."""
 
     vectors: np.ndarray
     norms: np.ndarray
     rank: np.ndarray
     pool: Pool
     found: Found
+    loops: _Loops
 
     def tile(self, part: slice) -> None:
         """Search for some of the queries."""
         queries, k = self.pool.queries[part], self.pool.k
-        width, todo = k + _SPARE, np.arange(len(queries))
-        scores = self._scores(queries) if self._selects(width) else np.empty((len(queries), 0))
+        width, todo = k, np.arange(len(queries))
+        scores, rows = self._scores(queries) if self._selects(width + 1) else (np.empty(0), todo)
         while todo.size:
-            if self._selects(width):
-                near, best = smallest(scores[todo], width)
-                bound = 2 * best.astype(np.float64) + (1 - self._error()) * self.norms[queries[todo]]
+            if self._selects(width + 1):
+                near, next_score = self.loops.smallest(scores, rows[todo], width)
+                bound = 2 * next_score.astype(np.float64) + (1 - self._error()) * self.norms[queries[todo]]
             else:
                 near, bound = self._everything(len(todo)), np.full(len(todo), np.inf)
             todo = todo[~self._settle(part, todo, near, bound)]
@@ -178,22 +199,27 @@ class _Prepared(NamedTuple):
         squares = self.norms[queries] + (np.sqrt(self.norms[queries]) + np.sqrt(last)) ** 2
         return last - 2 * self._error() * squares - 4 * _TINY * self.vectors.shape[1]
 
-    def _scores(self, queries: np.ndarray) -> np.ndarray:
-        """Bound half the squared distance of each pair from below, less half the query's squared norm: float32 [q, n, padded].
+    def _scores(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bound half the squared distance of each pair from below, less half the query's squared norm: float32 [at least q, n, padded].
 
         A query's own place and the padding are infinite.
+
+        Returns:
+          The scores, and the row of each query in them, int64 [q].
         """
         count = len(self.vectors)
-        padded = -(-count // _STRIPS) * _STRIPS
+        padded = -(-count // plain_neighbors.STRIPS) * plain_neighbors.STRIPS
         half = ((1 - self._error()) * self.norms / 2 - _TINY * self.vectors.shape[1]).astype(np.float32)
-        scores = _room(len(queries) * padded).reshape(len(queries), padded)
+        square = 2 * len(queries) > count and count**2 <= TILE_SCORES  # a product of a matrix with itself takes half the time
+        rows = queries if square else np.arange(len(queries))
+        asking = self.vectors if square else self.vectors.take(queries, axis=0)
+        scores = _room(len(asking) * padded).reshape(len(asking), padded)
         scores[:, count:] = np.inf
-        every = len(queries) == count and (queries == np.arange(count)).all()
         product = scores[:, :count]
-        np.matmul(self.vectors if every else self.vectors[queries], self.vectors.T, out=product)  # of itself it takes half the time
+        np.matmul(asking, self.vectors.T, out=product)
         np.subtract(half, product, out=product)
-        scores[np.arange(len(queries)), queries] = np.inf
-        return scores
+        scores[rows, queries] = np.inf
+        return scores, rows
 
     def _error(self) -> float:
         """Bound the error of a score, doubled, relative to the two squared norms.
@@ -213,47 +239,7 @@ class _Prepared(NamedTuple):
         Returns:
           bool [t], whether no other vector, whose squared distance is at least `bound`, can be as near.
         """
-        query, near = self.pool.queries[part][todo], np.sort(near, axis=1)
-        squared = self._squared(query, near)
-        squared[self.rank[near] == self.rank[query][:, None]] = np.inf
-        order = np.lexsort((self.rank[near], squared), axis=1)[:, : self.pool.k]
-        taken = np.take_along_axis(squared, order, axis=1)
-        rows = np.where(np.isfinite(taken), np.take_along_axis(near, order, axis=1), -1)
-        self.found.rows[part][todo, : order.shape[1]] = rows
-        self.found.distances[part][todo, : order.shape[1]] = taken
-        settled: np.ndarray = self.found.distances[part][todo, -1] < bound
+        rows, distances = self.loops.nearest(self.vectors, self.rank, self.pool.queries[part][todo], near, self.pool.k)
+        self.found.rows[part][todo], self.found.distances[part][todo] = rows, distances
+        settled: np.ndarray = distances[:, -1] < bound
         return settled | (near.shape[1] == len(self.vectors))
-
-    def _squared(self, query: np.ndarray, near: np.ndarray) -> np.ndarray:
-        """Take the squared distances of candidates, float64 [t, w]: differences and sums in float64."""
-        squared = np.empty(near.shape)
-        step = max(1, _EXACT_ROWS // near.shape[1])
-        room = np.empty((step, near.shape[1], self.vectors.shape[1]))
-        for at in range(0, len(near), step):
-            part = near[at : at + step]
-            difference = room[: len(part)]
-            difference[...] = self.vectors[part]
-            difference -= self.vectors[query[at : at + step], None]
-            np.vecdot(difference, difference, out=squared[at : at + step])
-        return squared
-
-
-def smallest(scores: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the `width` smallest of each row, in any order: columns int64 [q, width], and the largest of them float32 [q].
-
-    Long rows are laid in strips: the columns of strips with the smallest minima hold all that is sought, in a sixteenth of the scores.
-
-    Args:
-      scores: float32 [q, n], n a multiple of 16.
-      width: less than n.
-    """
-    length = scores.shape[1] // _STRIPS
-    if scores.shape[1] < _STRIPS_FROM or width >= length:
-        columns = np.argpartition(scores, width - 1, axis=1)[:, :width]
-        return columns, np.take_along_axis(scores, columns, axis=1).max(axis=1)
-    strips = scores.reshape(-1, _STRIPS, length)
-    promising = np.argpartition(strips.min(axis=1), width - 1, axis=1)[:, :width]
-    values = np.take_along_axis(strips, promising[:, None], axis=2).reshape(-1, _STRIPS * width)
-    places = np.argpartition(values, width - 1, axis=1)[:, :width]
-    columns = places // width * length + np.take_along_axis(promising, places % width, axis=1)
-    return columns, np.take_along_axis(values, places, axis=1).max(axis=1)

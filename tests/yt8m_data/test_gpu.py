@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from yt8m_data import gpu, neighbors
+from yt8m_data import gpu, neighbors, plain_neighbors
 from yt8m_data.neighbors import nearest
 
 METRIC_L2 = 1
@@ -153,7 +153,8 @@ def test_what_lies_behind_candidates_is_as_far_as_is_said(centre, spread):
     random = np.random.default_rng(5)
     vectors = (centre + random.standard_normal((200, 64)) * np.exp(spread * random.standard_normal((200, 1)))).astype(np.float32)
     queries, wide = np.arange(0, 200, 7), vectors.astype(np.float64)
-    prepared = neighbors._Prepared(vectors, (wide**2).sum(axis=1), np.arange(200), neighbors.Pool(np.arange(200), queries, 3), None)
+    pool = neighbors.Pool(np.arange(200), queries, 3)
+    prepared = neighbors._Prepared(vectors, (wide**2).sum(axis=1), np.arange(200), pool, None, plain_neighbors)
     distances, rows = Faiss().knn_gpu(
         "resources", vectors[queries], vectors, 200, vectorsMemoryLimit=gpu.MEMORY, queriesMemoryLimit=gpu.MEMORY
     )

@@ -1,4 +1,4 @@
-"""Nearest neighbours: equal to brute force in float64, ties by id, whatever the threads and the order of the vectors, and on a GPU too."""
+"""Nearest neighbours: equal to brute force in float64, ties by id, whatever the threads, loops and order of the vectors, and on a GPU."""
 
 import sys
 
@@ -9,8 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yt8m_data import codec, gpu, neighbors, tfrecord
-from yt8m_data.neighbors import Pool, nearest, search, smallest
+from yt8m_data.neighbors import Pool, nearest, search
 from yt8m_data.schema import sniff
+
+
+@pytest.fixture(autouse=True, params=["plain", "compiled"])
+def loops(request, monkeypatch):
+    """Search for all pools with these."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", reason="numba is not installed")
+    monkeypatch.setattr(neighbors, "COMPILED_WORK", 0 if request.param == "compiled" else sys.maxsize)
 
 
 @pytest.fixture(autouse=True, params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -90,19 +98,6 @@ def test_products_that_underflow_or_overflow(scale):
     """Squared norms from 1e-43 to beyond float32's largest number."""
     random = np.random.default_rng(0)
     check((random.standard_normal((1500, 8)) * scale).astype(np.float32), names(1500), np.arange(0, 1500, 150), 5)
-
-
-@settings(max_examples=60)
-@given(st.integers(2, 130).map(lambda n: 16 * n), st.integers(1, 30), st.sampled_from([2, 50, 10**6]), st.integers(0, 2**32))
-def test_the_smallest_scores_are_found(length, width, steps, seed):
-    random = np.random.default_rng(seed)
-    scores = random.integers(0, steps, (5, length)).astype(np.float32)
-    scores[:, random.integers(0, length, length // 3)] = np.inf
-    columns, largest = smallest(scores, width)
-    values = np.take_along_axis(scores, columns, axis=1)
-    assert all(len(set(row)) == width for row in columns.tolist())
-    np.testing.assert_array_equal(np.sort(values, axis=1), np.sort(scores, axis=1)[:, :width])
-    assert largest.tolist() == values.max(axis=1).tolist()
 
 
 def test_many_pools_of_one_matrix(monkeypatch):
