@@ -42,7 +42,7 @@ class Work(NamedTuple):
       store: the path of the features; None on a service.
       bank: the path of the deltas, for the method delta.
       mapped: whether there is memory for the store.
-      compiled: whether enough is written that the import of what compiles the loops is worth it.
+      compiled: whether so much is sought and written that the import of what compiles the loops is worth it.
     """
 
     plan: sampling.Plan
@@ -182,7 +182,7 @@ class Synthesize(beam.DoFn):
         near: list[Any] = []
         sample = Sample(-(-quality.CHECKED // work.packed.count))
         bank = work.deltas()
-        for made in pools.synthesize(plan, heads, vectors, deciding, order, work.schema, self.threads, bank):
+        for made in pools.synthesize(plan, heads, vectors, deciding, order, work.schema, self.threads, bank, work.compiled):
             self.counter.add(made.recipes.num_rows)
             books.update(entries_of(made.recipes))
             books.update(tally(DISTANCE, pools.distance_bins(made.apart)))

@@ -58,12 +58,13 @@ def nearest(vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, t
     return found
 
 
-def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads: int | None = None) -> list[Found]:
+def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads: int | None = None, compiled: bool = False) -> list[Found]:
     """Search many pools of one matrix, as `nearest` does each; `rank` (int64 [N]) orders the ids and is equal where they are.
 
     Small pools are searched whole, one on each thread. Large ones come one after the other, each in tiles on all threads, or on a GPU.
+    Compiled loops search where there is much to find here, or, as `compiled` says, elsewhere in this process.
     """
-    vectors, loops = np.ascontiguousarray(vectors, np.float32), _loops(pools)
+    vectors, loops = np.ascontiguousarray(vectors, np.float32), _loops(pools, compiled)
     norms = loops.norms(vectors)
     found = [Found(np.full((len(p.queries), p.k), -1), np.full((len(p.queries), p.k), np.inf)) for p in pools]
 
@@ -103,8 +104,9 @@ class _Loops(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-def _loops(pools: Sequence[Pool]) -> _Loops:
-    if sum(len(pool.queries) * pool.k for pool in pools) < COMPILED_WORK or importlib.util.find_spec("numba") is None:
+def _loops(pools: Sequence[Pool], compiled: bool) -> _Loops:
+    compiled = compiled or sum(len(pool.queries) * pool.k for pool in pools) >= COMPILED_WORK
+    if not compiled or importlib.util.find_spec("numba") is None:
         return plain_neighbors
     from yt8m_data import compiled_neighbors
 

@@ -134,7 +134,7 @@ def bases(plan: Plan, pools: Pools, partition: int, batch: pa.RecordBatch) -> np
 
 
 def find_neighbors(
-    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, vectors: np.ndarray, threads: int
+    plan: Plan, batch: pa.RecordBatch, deciding: np.ndarray, vectors: np.ndarray, threads: int, compiled: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the neighbours of every base, by its vector (float32 [N, D]), within the pool of its deciding label.
 
@@ -151,7 +151,7 @@ def find_neighbors(
     for label in np.intersect1d(deciding, plan.pool_labels).tolist():
         members = rows[np.searchsorted(labels, label) : np.searchsorted(labels, label, side="right")]
         sought.append(Pool(members, np.flatnonzero(deciding[members] == label), int(plan.neighbors[label])))
-    for (members, queries, k), (found, squared) in zip(sought, search(vectors, rank, sought, threads), strict=True):
+    for (members, queries, k), (found, squared) in zip(sought, search(vectors, rank, sought, threads, compiled), strict=True):
         neighbors[members[queries], :k] = np.where(found < 0, -1, members[found])
         distances[members[queries], :k] = squared
     return neighbors, distances
@@ -166,6 +166,7 @@ def synthesize(
     schema: Schema,
     threads: int,
     bank: Deltas | None = None,
+    compiled: bool = False,
 ) -> Iterator[Made]:
     """Say how to make the synthetic videos of a partition, some at a time.
 
@@ -178,8 +179,9 @@ def synthesize(
       schema: of the records.
       threads: for large pools.
       bank: for the method delta, at video level.
+      compiled: of `neighbors.search`.
     """
-    neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads)
+    neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads, compiled)
     ids = heads.column("id").to_pylist()
     chosen = synthesis.choose(plan, ids, deciding, neighbors, order, plan.quotas(ids, heads.column("labels"), deciding))
     for at in range(0, len(chosen.base), MAKE_ROWS):

@@ -115,7 +115,8 @@ def test_a_search_gives_the_same_bits_with_either(count, size, k, steps, scale, 
 def test_loops_are_compiled_where_there_is_much_to_do_and_numba(monkeypatch):
     pool = Pool(np.arange(9), np.arange(8), 4)
     monkeypatch.setattr(neighbors, "COMPILED_WORK", 64)
-    assert neighbors._loops([pool]) is plain_neighbors
-    assert neighbors._loops([pool, pool]) is compiled_neighbors
+    assert neighbors._loops([pool], False) is plain_neighbors
+    assert neighbors._loops([pool], True) is compiled_neighbors
+    assert neighbors._loops([pool, pool], False) is compiled_neighbors
     monkeypatch.setattr(neighbors.importlib.util, "find_spec", lambda name: None)
-    assert neighbors._loops([pool, pool]) is plain_neighbors
+    assert neighbors._loops([pool, pool], True) is plain_neighbors
