@@ -116,16 +116,13 @@ def split_batch(batch: pa.RecordBatch, partitions: np.ndarray, rows: np.ndarray 
     """Yield the rows of each partition: `partitions` is int64 [M], for the M rows (all by default)."""
     if not len(partitions):
         return
-    if rows is None and (np.diff(partitions) >= 0).all():
-        starts = np.flatnonzero(np.diff(partitions, prepend=partitions[0] - 1))
-        for start, stop in itertools.pairwise([*starts.tolist(), len(partitions)]):
-            yield int(partitions[start]), batch.slice(start, stop - start)
-        return
     order = np.argsort(partitions, kind="stable")
-    keys, starts = np.unique(partitions[order], return_index=True)
-    rows = order if rows is None else rows[order]
-    for key, part in zip(keys.tolist(), np.split(rows, starts[1:]), strict=True):
-        yield key, batch.take(pa.array(part))
+    if rows is not None or (np.diff(partitions) < 0).any():
+        batch = batch.take(pa.array(order if rows is None else rows[order]))
+    partitions = partitions[order]
+    starts = np.flatnonzero(np.diff(partitions, prepend=partitions[0] - 1))
+    for start, stop in itertools.pairwise([*starts.tolist(), len(partitions)]):
+        yield int(partitions[start]), batch.slice(start, stop - start)
 
 
 class WriteShards(beam.DoFn):
