@@ -20,16 +20,19 @@ from pathlib import Path
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before BLAS counts the cores
 
-import numpy as np  # noqa: E402
-import pyarrow as pa  # noqa: E402
+from yt8m_data.command_line import importing  # noqa: E402
 
-from beam_jobs import augment, inputs, runners, stats  # noqa: E402
-from yt8m_data import codec, sampling, shards, synth, tfrecord  # noqa: E402
-from yt8m_data.sampling.policies import FULL_RECORDS  # noqa: E402
-from yt8m_data.schema import Schema  # noqa: E402
-from yt8m_data.shards import atomic_write, expand  # noqa: E402
-from yt8m_data.statistics import distinct_labels  # noqa: E402
-from yt8m_data.synthetic import SyntheticSpec  # noqa: E402
+with importing():  # as the command does
+    import numpy as np
+    import pyarrow as pa
+
+    from beam_jobs import augment, inputs, runners, stats
+    from yt8m_data import codec, sampling, shards, synth, tfrecord
+    from yt8m_data.sampling.policies import FULL_RECORDS
+    from yt8m_data.schema import Schema
+    from yt8m_data.shards import atomic_write, expand
+    from yt8m_data.statistics import distinct_labels
+    from yt8m_data.synthetic import SyntheticSpec
 
 SHARED = Path(os.environ.get("YT8M_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 FULL_POOLS = 25e12  # floating-point operations of all pools of the full set, each video asking in each of its pools
