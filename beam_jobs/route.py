@@ -96,7 +96,7 @@ class Work(NamedTuple):
     def stored(self) -> Store:
         """Open the store, when all is in it."""
         assert self.store is not None
-        return Store(self.store, self.schema, self.mapped)
+        return Store(self.store, self.schema, self.mapped, self.compiled)
 
     def deltas(self) -> deltas.Deltas | None:
         """Open the deltas."""

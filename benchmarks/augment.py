@@ -27,7 +27,7 @@ with importing():  # as the command does
     import pyarrow as pa
 
     from beam_jobs import augment, inputs, runners, stats
-    from yt8m_data import codec, sampling, shards, synth, tfrecord
+    from yt8m_data import codec, memory, sampling, shards, synth, tfrecord
     from yt8m_data.sampling.policies import FULL_RECORDS
     from yt8m_data.schema import Schema
     from yt8m_data.shards import atomic_write, expand
@@ -38,6 +38,7 @@ SHARED = Path(os.environ.get("YT8M_SHARED", Path(__file__).resolve().parents[2] 
 FULL_POOLS = 25e12  # floating-point operations of all pools of the full set, each video asking in each of its pools
 SHARD_RECORDS = 1000  # of made data
 ENGINE = runners.Engine(workers=1)
+MEMORY = memory.available() // 2  # the command's default
 
 
 def main() -> None:
@@ -66,8 +67,8 @@ def beside_its_parts(source: inputs.Input, folder: str) -> None:
     flops = sum(2.0 * q * n * source.schema.features[0].size for q, n in shapes)
     product = products(shapes, source.schema.features[0].size)
     first = inputs.open_input(source.files[:1])
-    beginning = timed(lambda: augment.write(first, plan.settings, augment.Output(f"{out}-first"), ENGINE, counts).conclude())
-    whole = timed(lambda: augment.write(source, plan.settings, augment.Output(out), ENGINE, counts).conclude())
+    beginning = timed(lambda: augment.write(first, plan.settings, augment.Output(f"{out}-first", memory=MEMORY), ENGINE, counts).conclude())
+    whole = timed(lambda: augment.write(source, plan.settings, augment.Output(out, memory=MEMORY), ENGINE, counts).conclude())
     writing = written_again(expand([os.path.join(out, "*.tfrecord")]), source.schema, folder)
     parts = decoding + product + writing
     totals = shards.read_json(os.path.join(out, "manifest.json"))["totals"]
@@ -156,7 +157,7 @@ def beside_a_script(source: inputs.Input, folder: str) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     out, counts, plan = planned(source, folder, "part")
-    ours = timed(lambda: augment.write(source, plan.settings, augment.Output(out), ENGINE, counts).conclude())
+    ours = timed(lambda: augment.write(source, plan.settings, augment.Output(out, memory=MEMORY), ENGINE, counts).conclude())
     written = shards.read_json(os.path.join(out, "manifest.json"))["totals"]["written"]
     path = os.path.join(folder, "script.tfrecord")
     theirs = timed(lambda: script(source, plan, path))

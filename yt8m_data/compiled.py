@@ -22,6 +22,7 @@ _BAD_HEADER, _TOO_LONG = 1, 2
 # Functions of C by name, so that machine code out of the cache finds them; places in memory are numbers.
 copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
 _fill = types.ExternalFunction("memset", types.uintp(types.uintp, types.int32, types.uintp))
+_read = types.ExternalFunction("pread", types.intp(types.int32, types.uintp, types.uintp, types.int64))
 _checksum = types.ExternalFunction("yt8m_crc32c", types.uint32(types.uintp, types.uintp))
 
 
@@ -84,6 +85,20 @@ def copy_rows(source: np.ndarray, places: np.ndarray, out: np.ndarray, rows: np.
     _copy_rows(source.ctypes.data, source.strides[0], places, out.ctypes.data, out.strides[0], rows, out.shape[1])
 
 
+def read_rows(descriptor: int, places: np.ndarray, out: np.ndarray) -> int:
+    """Fill `out`, uint8 [M, size], with what stands in an open file at each place (int64 [M]), each row by one read.
+
+    Returns how many rows were filled: the next one failed, came short, or there is none.
+
+    Raises:
+      ValueError: the arrays have other shapes, or the bytes of a row do not lie side by side.
+    """
+    _check(out, np.arange(0))
+    if len(places) != len(out):
+        raise ValueError(f"{len(places)} places do not fill {len(out)} rows")
+    return int(_read_rows(descriptor, places, out.ctypes.data, out.strides[0], out.shape[1]))
+
+
 def copy_clips(clips: Sequence[np.ndarray], out: np.ndarray, rows: np.ndarray) -> None:
     """Copy clips, uint8 [T, size] each, to rows of `out`, uint8 [R, at least T, size], with zeros behind them.
 
@@ -107,7 +122,8 @@ def copy_clips(clips: Sequence[np.ndarray], out: np.ndarray, rows: np.ndarray) -
 
 
 def _check(array: np.ndarray, rows: np.ndarray) -> None:
-    if array.dtype != np.uint8 or array.strides[1:] != np.empty((1, *array.shape[1:]), np.uint8).strides[1:]:
+    lie_apart = array.size and array.strides[1:] != np.empty((1, *array.shape[1:]), np.uint8).strides[1:]
+    if array.dtype != np.uint8 or lie_apart:
         raise ValueError(f"an array of {array.dtype} with strides {array.strides} is not one of rows of bytes")
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(array):
         raise IndexError(f"rows {rows.min()}..{rows.max()} are not all among 0..{len(array) - 1}")
@@ -177,6 +193,14 @@ def _scan(data):  # type: ignore[no-untyped-def]
 def _copy_rows(source, source_stride, places, out, out_stride, rows, size):  # type: ignore[no-untyped-def]
     for at in range(len(rows)):
         copy(out + rows[at] * out_stride, source + places[at] * source_stride, size)
+
+
+@machine_code
+def _read_rows(descriptor, places, out, out_stride, size):  # type: ignore[no-untyped-def]
+    for at in range(len(places)):
+        if _read(descriptor, out + at * out_stride, size, places[at]) != size:
+            return at
+    return len(places)
 
 
 @machine_code

@@ -10,6 +10,7 @@ there until it wants them back.
 """
 
 import fcntl
+import importlib.util
 import mmap
 import os
 from collections.abc import Iterable
@@ -73,15 +74,17 @@ class Store:
       path: of the file; without it there are none.
       schema: of the records.
       mapped: whether there is memory for the whole file; all processes that map it share that.
+      compiled: whether so much is read that loading compiled loops, where `numba` is installed, is worth it.
 
     Attributes:
       octets: uint8, the file where it is mapped and is not empty; else None.
     """
 
-    def __init__(self, path: str, schema: Schema, mapped: bool = False) -> None:
+    def __init__(self, path: str, schema: Schema, mapped: bool = False, compiled: bool = False) -> None:
         self._sizes, self._framed = {feature.name: feature.size for feature in schema.features}, schema.kind == "frame"
         self._mean = next(iter(schema.features)).size
         self._stream = open(path if os.path.exists(path) else os.devnull, "rb", buffering=0)  # noqa: SIM115  open as long as this is
+        self._compiled = compiled and importlib.util.find_spec("numba") is not None
         self.octets: np.ndarray | None = None
         if mapped and os.fstat(self._stream.fileno()).st_size:
             self.octets = np.frombuffer(mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
@@ -109,9 +112,9 @@ class Store:
         """Copy the bytes that stand at each place, uint8 [M, size]."""
         if self.octets is not None:
             return wire.gather(self.octets, places, size)
-        found = np.empty((len(places), size), np.uint8)
-        descriptor, view = self._stream.fileno(), found.reshape(-1).data
-        for start, place in zip(range(0, found.size, size), places.tolist(), strict=True):
+        found, descriptor = np.empty((len(places), size), np.uint8), self._stream.fileno()
+        done, view = self._read_rows(descriptor, places, found), found.reshape(-1).data
+        for start, place in zip(range(done * size, found.size, size), places[done:].tolist(), strict=True):
             read, end = os.preadv(descriptor, [view[start : start + size]], place), start + size
             while start + read < end:  # a signal came between
                 more = os.preadv(descriptor, [view[start + read : end]], place + read)
@@ -119,6 +122,14 @@ class Store:
                     raise EOFError(f"{self._stream.name} ends at {place + read}, within the features at {place}")
                 read += more
         return found
+
+    def _read_rows(self, descriptor: int, places: np.ndarray, found: np.ndarray) -> int:
+        """Read rows as long as each comes whole; return how many did."""
+        if not self._compiled:
+            return 0
+        from yt8m_data.compiled import read_rows
+
+        return read_rows(descriptor, places, found)
 
     def _before(self, feature: str) -> int:
         """The values of the features before this one."""

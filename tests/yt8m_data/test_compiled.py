@@ -73,6 +73,22 @@ def test_rows_are_copied_out_of_any_places(size, count, seed):
     np.testing.assert_array_equal(out, wanted)
 
 
+@given(st.lists(st.integers(0, 60), max_size=9), st.integers(1, 9))
+def test_rows_are_read_until_one_comes_short(tmp_path_factory, places, size):
+    content = np.arange(50, dtype=np.uint8)
+    path = tmp_path_factory.mktemp("rows") / "file"
+    path.write_bytes(content.tobytes())
+    out = np.full((len(places), size), 255, np.uint8)
+    whole = [place + size <= len(content) for place in places]
+    count = whole.index(False) if False in whole else len(whole)
+    with open(path, "rb") as stream:
+        assert compiled.read_rows(stream.fileno(), np.array(places, np.int64), out) == count
+        for wrong in out[:, :0].astype(np.int8), np.zeros((len(places) + 1, size), np.uint8):
+            with pytest.raises(ValueError):
+                compiled.read_rows(stream.fileno(), np.array(places, np.int64), wrong)
+    np.testing.assert_array_equal(out[:count], [content[place : place + size] for place in places[:count]] or out[:0])
+
+
 @given(st.lists(st.integers(0, 5), max_size=6), st.integers(1, 70), st.integers(0, 9), st.integers(0, 2**32 - 1))
 def test_clips_are_copied_with_zeros_behind_them(lengths, size, between, seed):
     rng = np.random.default_rng(seed)

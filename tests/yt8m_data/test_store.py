@@ -54,7 +54,7 @@ def test_vectors_come_back_from_several_batches(tmp_path_factory, sizes, seed):
     places = np.concatenate([head.column(PLACE).to_numpy() for head in heads])
     order = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(places)), 2))
     expected = [np.concatenate([matrix(batch, feature.name) for batch in batches])[order] for feature in FEATURES]
-    for found in (Store(path, VIDEO), Store(path, VIDEO, mapped=True)):
+    for found in (Store(path, VIDEO), Store(path, VIDEO, mapped=True), Store(path, VIDEO, compiled=True)):
         np.testing.assert_array_equal(found.vectors(places[order]), np.hstack(expected))
         np.testing.assert_array_equal(found.sought(places[order]), expected[0])
 
@@ -86,6 +86,17 @@ def test_a_store_that_nothing_was_put_into(tmp_path, mapped):
     found = Store(str(tmp_path / "features"), VIDEO, mapped)
     assert found.sought(np.zeros(0, int)).shape == (0, 5)
     assert found.vectors(np.zeros(0, int)).shape == (0, sum(feature.size for feature in FEATURES))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_file_that_ends_too_soon_is_told(tmp_path, compiled):
+    path = tmp_path / "features"
+    places = store.put(str(path), video_batch(3, 0), np.arange(3), VIDEO).column(PLACE).to_numpy()
+    path.write_bytes(path.read_bytes()[:-1])
+    found = Store(str(path), VIDEO, compiled=compiled)
+    assert found.vectors(places[:2]).shape == (2, 8)
+    with pytest.raises(EOFError, match=r"features ends at 95, within the features at 64"):
+        found.vectors(places)
 
 
 def _put_many(path: str, seed: int) -> np.ndarray:
