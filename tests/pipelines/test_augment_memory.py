@@ -47,12 +47,31 @@ def test_the_bytes_do_not_depend_on_memory(workers, run, plain, digests, tmp_pat
 @pytest.mark.parametrize(("budget", "share"), [("4GB", 1), ("100MB", 0)])  # 64 MiB of the latter are kept for pools, and all for recipes
 def test_features_are_mapped_where_the_budget_has_room_for_them(budget, share, run, made, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(route, "Store", lambda path, schema, mapped: opened.append(mapped) or Store(path, schema, mapped))
+    monkeypatch.setattr(route, "Store", lambda path, schema, mapped, *rest: opened.append(mapped) or Store(path, schema, mapped, *rest))
     found, decide = [], room.mapped
     monkeypatch.setattr(room, "mapped", lambda *given: found.append(decide(*given)) or found[-1])
     run(tmp_path / "out", "--memory-budget", budget, "--workers", 1)
     assert found == [share * sum(path.stat().st_size for path in made.glob("*.tfrecord"))]
     assert set(opened) == {bool(share)}
+
+
+@pytest.mark.parametrize("budget", ["4GB", "100MB"], ids=["mapped", "unmapped"])
+def test_compiled_loops_write_the_same_bytes(budget, run, tmp_path, monkeypatch):
+    pytest.importorskip("numba", reason="numba is not installed")
+    from yt8m_data import compiled_neighbors, compiled_rows
+
+    used = []
+    for module, name in ((compiled_neighbors, "nearest"), (compiled_rows, "beside_vectors")):
+        do = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, do=do, name=name: used.append(name) or do(*given))
+    run(tmp_path / "plain", "--memory-budget", budget, "--workers", 1)
+    assert not used
+    monkeypatch.setattr(room, "COMPILED_ROWS", 0)
+    run(tmp_path / "compiled", "--memory-budget", budget, "--workers", 1)
+    assert set(used) == {"nearest", "beside_vectors"}
+    plain, compiled = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("*.tfrecord")} for name in ("plain", "compiled"))
+    assert plain == compiled
+    assert len(plain) == 2
 
 
 def test_smaller_pools_take_a_smaller_budget_and_are_told_of(run, tmp_path, monkeypatch):
