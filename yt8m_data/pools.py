@@ -182,8 +182,8 @@ def synthesize(
       compiled: of `neighbors.search`.
     """
     neighbors, distances = find_neighbors(plan, heads, deciding, vectors, threads, compiled)
-    ids = heads.column("id").to_pylist()
-    chosen = synthesis.choose(plan, ids, deciding, neighbors, order, plan.quotas(ids, heads.column("labels"), deciding))
+    ids = heads.column("id")
+    chosen = synthesis.choose(plan, ids, deciding, neighbors, order, plan.quotas(ids.to_pylist(), heads.column("labels"), deciding))
     for at in range(0, len(chosen.base), MAKE_ROWS):
         part = synthesis.Synthetics(*(column[at : at + MAKE_ROWS] for column in chosen))
         recipes = synthesis.recipes(heads, synthesis.synthetic_ids(ids, part), part, plan, schema, neighbors, bank)

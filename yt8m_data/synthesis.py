@@ -68,7 +68,7 @@ def unused_pairs(neighbors: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def choose(
-    plan: Plan, ids: list[bytes], deciding: np.ndarray, neighbors: np.ndarray, order: np.ndarray, quotas: np.ndarray | None = None
+    plan: Plan, ids: pa.BinaryArray, deciding: np.ndarray, neighbors: np.ndarray, order: np.ndarray, quotas: np.ndarray | None = None
 ) -> Synthetics:
     """List the synthetic videos of a pool's bases.
 
@@ -117,9 +117,11 @@ def choose(
     return chosen._replace(factor=np.where(moved, _factors(plan, ids, chosen), np.nan).astype(np.float32))
 
 
-def synthetic_ids(ids: list[bytes], chosen: Synthetics) -> list[bytes]:
+def synthetic_ids(ids: pa.BinaryArray, chosen: Synthetics) -> pa.BinaryArray:
     """Name synthetic videos after their bases: `ID_o01`, `ID_o02` and so on, as the authors did."""
-    return [b"%b_o%02d" % (ids[row], number) for row, number in zip(chosen.base.tolist(), chosen.number.tolist(), strict=True)]
+    suffixes = pa.array([b"_o%02d" % number for number in range(int(chosen.number.max(initial=0)) + 1)], pa.binary())
+    nothing = pa.scalar(b"", pa.binary())
+    return pc.binary_join_element_wise(ids.take(pa.array(chosen.base)), suffixes.take(pa.array(chosen.number)), nothing)
 
 
 def vectors(
@@ -178,7 +180,7 @@ def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
 
 def recipes(
     pool: pa.RecordBatch,
-    ids: list[bytes],
+    ids: pa.BinaryArray,
     chosen: Synthetics,
     plan: Plan,
     schema: Schema,
@@ -204,13 +206,13 @@ def recipes(
     to, origin = pool.column("id").take(neighbor), pa.nulls(len(ids), pa.binary())
     if bank is not None and len(by_delta):
         labels = pool.column("labels").take(pa.array(chosen.base[by_delta]))
-        drawn[by_delta] = deltas.draw(bank, plan.settings.seed, labels, [ids[at] for at in by_delta.tolist()])
+        drawn[by_delta] = deltas.draw(bank, plan.settings.seed, labels, ids.take(pa.array(by_delta)).to_pylist())
         part = np.where(drawn >= 0, chosen.factor, part)
         rows = drawn[by_delta].tolist()
         to = _put(to, by_delta, [bank.plus[row] for row in rows])
         origin = _put(origin, by_delta, [bank.minus[row] for row in rows])
     columns = [
-        pa.array(ids, pa.binary()),
+        ids,
         weighted.labels,
         *(pa.nulls(len(base), pa.binary()) if extra.name == OTHER else pool.column(extra.name).take(base) for extra in extras),
         pa.array(chosen.method).cast(pa.binary()),
@@ -241,9 +243,9 @@ def gaussian(seed: int, video_id: bytes, feature: str, size: int, sigma: float) 
     return sigma * np.random.Generator(np.random.Philox(key=key)).standard_normal(size, np.float32)
 
 
-def _factors(plan: Plan, ids: list[bytes], chosen: Synthetics) -> np.ndarray:
+def _factors(plan: Plan, ids: pa.BinaryArray, chosen: Synthetics) -> np.ndarray:
     low, high = plan.settings.lambdas
     if low == high:
         return np.full(len(chosen.base), low)
-    drawn = shards.unit_interval(shards.stable_hash(plan.settings.seed, synthetic_ids(ids, chosen), "lambda"))
+    drawn = shards.unit_interval(shards.stable_hash(plan.settings.seed, synthetic_ids(ids, chosen).to_pylist(), "lambda"))
     return low + (high - low) * drawn

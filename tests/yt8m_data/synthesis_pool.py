@@ -44,6 +44,6 @@ def make(
     videos: pa.RecordBatch, chosen: Synthetics, plan: sampling.Plan, near: np.ndarray | None = None, bank: deltas.Deltas | None = None
 ) -> pa.RecordBatch:
     """Make synthetic videos by their recipes."""
-    ids = synthesis.synthetic_ids(videos.column("id").to_pylist(), chosen)
+    ids = synthesis.synthetic_ids(videos.column("id"), chosen)
     how = synthesis.recipes(videos, ids, chosen, plan, SCHEMA, near, bank)
     return recipes.Made(how, InBatch(videos, SCHEMA), SCHEMA, plan.settings, bank).whole()

@@ -135,7 +135,7 @@ def test_synthetic_videos(world, hold):
     frames, videos = world
     chosen = synthetics([3, 3, 8, 1], [4, 4, 0, -1], ["interpolate", "extrapolate", "interpolate", "noise"])
     plan = plan_of(hold=hold, seed=4, labels="union")
-    how = synthesis.recipes(videos, synthesis.synthetic_ids(videos.column("id").to_pylist(), chosen), chosen, plan, SCHEMA)
+    how = synthesis.recipes(videos, synthesis.synthetic_ids(videos.column("id"), chosen), chosen, plan, SCHEMA)
     made = recipes.Made(how, InBatch(videos, SCHEMA), SCHEMA, plan.settings).whole()
     assert made.schema == pa.schema([*SCHEMA.arrow, *PROVENANCE])
     assert made.column("id").to_pylist() == [b"v3_o01", b"v3_o02", b"v8_o03", b"v1_o04"]

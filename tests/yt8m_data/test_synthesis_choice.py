@@ -50,7 +50,7 @@ def test_unused_pairs_equal_a_visit_in_order(group):
     assert set(pairs) == {frozenset((v, int(n))) for v, row in enumerate(neighbors) for n in row if n >= 0}  # and each by somebody
 
 
-IDS = [b"a", b"b", b"c", b"d"]
+IDS = pa.array([b"a", b"b", b"c", b"d"], pa.binary())
 # Three videos around b and, far off, d, which is nobody's neighbour: a -> b c, b -> a c, c -> b a, d -> c b.
 NEAR = np.array([[1, 2], [0, 2], [1, 0], [2, 1]])
 ORDER = np.array([10, 20, 30, 40])
@@ -58,8 +58,8 @@ ORDER = np.array([10, 20, 30, 40])
 
 def listed(chosen: Synthetics) -> list[tuple[str, str, str]]:
     """What is made, as in ("a_o01", "interpolate", "b")."""
-    names = [i.decode() for i in synthesis.synthetic_ids(IDS, chosen)]
-    others = ["" if row < 0 else IDS[row].decode() for row in chosen.neighbor]
+    names = [i.decode() for i in synthesis.synthetic_ids(IDS, chosen).to_pylist()]
+    others = ["" if row < 0 else IDS[row].as_py().decode() for row in chosen.neighbor]
     return list(zip(names, chosen.method.tolist(), others, strict=True))
 
 
@@ -155,7 +155,7 @@ def test_deltas_stand_in_for_missing_pairs():
 
 def ring(count: int, size: int) -> tuple[list[bytes], np.ndarray, np.ndarray]:
     """Videos whose neighbours are the next ones round a ring: no pair is met twice."""
-    ids = [b"v%05d" % i for i in range(count)]
+    ids = pa.array([b"v%05d" % i for i in range(count)], pa.binary())
     return ids, (np.arange(count)[:, None] + np.arange(1, size + 1)) % count, np.arange(count)
 
 
@@ -184,7 +184,7 @@ def test_the_quota_of_an_explicit_target(copies):
     count = 5000
     ids, near, order = ring(count, 3)
     plan = plan_of([3], copies=copies, policy="target", floor=1.0)
-    quotas = plan.quotas(ids, pa.array([[0]] * count, pa.list_(pa.int32())), np.zeros(count, int))
+    quotas = plan.quotas(ids.to_pylist(), pa.array([[0]] * count, pa.list_(pa.int32())), np.zeros(count, int))
     chosen = synthesis.choose(plan, ids, np.zeros(count, int), near, order, quotas)
     per_base = np.bincount(chosen.base, minlength=count)
     assert set(per_base.tolist()) == {int(np.floor(copies)), int(np.ceil(copies))}
