@@ -24,6 +24,7 @@ from beam_jobs.once import Resumed, resumption
 from beam_jobs.room import Output
 from yt8m_data import deltas, pools, sampling, shards, storage, synthesis
 from yt8m_data.errors import DataError, bad_lines
+from yt8m_data.in_place import Files
 from yt8m_data.statistics import Statistics, measures
 from yt8m_data.statistics import folder as folders
 from yt8m_data.work import Work, find_work, open_work, versions
@@ -40,6 +41,8 @@ class _Prepared(NamedTuple):
       before: what `stats.json` holds of the input; `counted` whether the job counted it.
       plan, packed, layout, work: see their classes.
       growth: how many times as many records are written as read.
+      mapped: how many bytes of features are mapped to memory.
+      files: where features are left in the files that have them; else None.
     """
 
     before: dict[str, Any]
@@ -49,6 +52,8 @@ class _Prepared(NamedTuple):
     work: Work
     counted: bool
     growth: float
+    mapped: int
+    files: Files | None
 
 
 class Written(NamedTuple):
@@ -78,9 +83,11 @@ class Written(NamedTuple):
         Raises:
           DataError: the books do not balance, or the input is rotten.
         """
-        source, came, (before, plan, _, _, work, counted, _) = self.source, self.came, self.prepared
+        source, came, (before, plan, _, _, work, counted, _, _, files) = self.source, self.came, self.prepared
         folder, bad, forecast = storage.to_path(self.output.folder), came.bad, came.forecast[:-1]
         source.check_bad(bad, came.books.get("read", 0))
+        if files is not None:
+            files.check()
         if came.books.get(outcome.FILES) != len(source.files):
             found = f"{came.books.get(outcome.FILES)} of {len(source.files)} files"
             raise DataError(f"{found} were read, so Beam lost some on the way: run it again")
@@ -150,14 +157,13 @@ def write(
       DataError: a setting, the input or the output folder is wrong, or the disk is too small.
     """
     prepared = _prepare(source, settings, output, engine, counts, holdout)
-    _, plan, packed, layout, work, _, growth = prepared
+    _, plan, packed, layout, work, _, growth, mapped, files = prepared
     bank = collect_bank(source, plan, engine, storage.to_path(output.folder), str(work.spill))
     store = work.runs("features") if engine.runner == "local" else None
-    mapped = room.mapped(source, plan, packed, engine, output)
     turns = room.turns(source, engine, output.memory - mapped, str(work.spill))
     used = bank if synthesis.DELTA in settings.methods else None
     compiled = room.compiled(source, growth, engine)
-    shared = route.Work(plan, packed, layout, source.schema, store, used, mapped > 0, compiled)
+    shared = route.Work(plan, packed, layout, source.schema, store, used, mapped > 0, compiled, files)
     job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
     return Written(source, output, holdout, prepared, rebalance.run(job, engine, work))
 
@@ -188,9 +194,12 @@ def _prepare(
     work = work or open_work(output.folder, order, output.overwrite)
     if counted is not None:
         folders.note(counted, before, str(work.folder / _COUNTED))
-    growth = sampling.growth(plan, sets)
-    room.check_disk(source, plan, growth, packed, output)
-    return _Prepared(before, plan, packed, room.layout(source, plan, growth, output, engine), work, counts is None, growth)
+    growth, held_out = sampling.growth(plan, sets), [] if holdout is None else holdout.source.files
+    mapped = room.mapped(source, held_out, plan, packed, engine, output)
+    files = room.left_in_place(source, held_out, work, mapped > 0)
+    room.check_disk(source, plan, growth, packed, output, spilled=files is None)
+    layout = room.layout(source, plan, growth, output, engine)
+    return _Prepared(before, plan, packed, layout, work, counts is None, growth, mapped, files)
 
 
 def _order(

@@ -14,7 +14,6 @@ from yt8m_data import pools, quality, sampling
 from yt8m_data.errors import DataError
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.statistics import distinct_labels
-from yt8m_data.store import put
 
 LISTED = 1000  # near-duplicates that the manifest lists, the nearest ones
 
@@ -47,11 +46,11 @@ class HoldOut:
 
 
 def route_held_out(
-    batch: pa.RecordBatch, packed: pools.Pools, chunks: int, schema: Schema, store: str | None
+    batch: pa.RecordBatch, packed: pools.Pools, chunks: int, put: Callable[[pa.RecordBatch, np.ndarray], pa.RecordBatch] | None
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Send held-out videos to the partitions of their labels' pools, in all chunks of files; their place in the input, ORDER, is -1.
 
-    Their features go to a `Store` at `store`, as in `Route`; on a service, where that is None, they move along.
+    Their features are put by a function where `Route` puts those of others; on a service, where that is None, they move along.
     """
     rows, labels = distinct_labels(batch.column("labels"))
     known = labels < len(packed.partition)
@@ -60,8 +59,8 @@ def route_held_out(
     parts = packed.salts[labels]  # a video is held against all sub-pools
     within = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
     pairs = np.unique(np.repeat(rows, parts) << 32 | np.repeat(packed.partition[labels], parts) + within)
-    if store is not None:
-        batch = put(store, batch, np.unique(rows), schema)
+    if put is not None:
+        batch = put(batch, np.unique(rows))
     place = batch.schema.get_field_index(ORDER)
     batch = batch.set_column(place, batch.schema.field(place), pa.array(np.full(batch.num_rows, -1)))
     for chunk in range(chunks):

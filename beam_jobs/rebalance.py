@@ -65,7 +65,7 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
 def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> list[Any]:
     """Build the local form; Outcomes of each step, one of each bundle."""
     pooled, output = work.runs("pools"), work.runs("output")
-    features = [] if job.work.store is None else [job.work.store]
+    features = [str(job.work.store), *([job.work.files.index] if job.work.files else [])]
     route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features, alike=True)
     read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
     spilled, given = [read], []
@@ -121,13 +121,21 @@ def _spread(pipeline: beam.Pipeline, name: str, files: list[str], label: str) ->
 
 
 def _read_and_route(job: Job, counter: Counter) -> Chain:
-    read = ReadShard(job.source.schema, job.source.skip_bad, counter, augmentable=True)
+    read = ReadShard(job.source.schema, job.source.skip_bad, counter, augmentable=True, in_place=job.work.files, compiled=job.work.compiled)
     return Chain(read, Route(job.work, job.chunk_shards).process)
 
 
 def _read_held_out(job: Job, holdout: HoldOut, counter: Counter) -> Chain:
-    read = ReadShard(job.source.schema, holdout.source.skip_bad, counter.of("held out"), augmentable=True)
-    return Chain(read, partial(route_held_out, packed=job.work.packed, chunks=job.chunks, schema=job.source.schema, store=job.work.store))
+    read = ReadShard(
+        job.source.schema,
+        holdout.source.skip_bad,
+        counter.of("held out"),
+        augmentable=True,
+        in_place=job.work.files,
+        compiled=job.work.compiled,
+    )
+    put = None if job.work.store is None else job.work.put
+    return Chain(read, partial(route_held_out, packed=job.work.packed, chunks=job.chunks, put=put))
 
 
 def _synthesize(job: Job, counter: Counter) -> beam.DoFn:

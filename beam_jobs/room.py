@@ -5,14 +5,17 @@ What is written follows from the input and from `Output.pool_videos`; memory and
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beam_jobs import runners
 from beam_jobs.inputs import Input
 from beam_jobs.layout import Layout
-from yt8m_data import gzipped, pools, sampling, storage
+from yt8m_data import gzipped, in_place, pools, sampling, storage
 from yt8m_data.errors import DataError
+from yt8m_data.in_place import Files
 from yt8m_data.turns import Turns
+from yt8m_data.work import Work
 
 PARTITION_BYTES = OUTPUT_BYTES = 128 << 20  # features in one partition of the pools, and of the output on a service
 POOL_BYTES = 1 << 30  # features of the largest pool, unless the user says how many videos it may have
@@ -48,8 +51,8 @@ class Output:
     memory: int = 4 << 30
 
 
-def check_disk(source: Input, plan: sampling.Plan, growth: float, packed: pools.Pools, output: Output) -> None:
-    """Check that the disk has room for the features once more, for what else is spilled, and for `growth` times as many records.
+def check_disk(source: Input, plan: sampling.Plan, growth: float, packed: pools.Pools, output: Output, spilled: bool) -> None:
+    """Check that the disk has room for the features once more if they are `spilled`, for the rest, and for `growth` times as many records.
 
     Raises:
       DataError: it has not.
@@ -58,7 +61,7 @@ def check_disk(source: Input, plan: sampling.Plan, growth: float, packed: pools.
     rows = packed.videos(plan.counts).sum() + records * growth
     disk = storage.disk_for(output.folder)
     there = 0 if storage.is_remote(output.folder) else storage.size_below(output.folder)
-    needed, free = read * (1 + growth) + _ROW_BYTES * rows - there, shutil.disk_usage(disk).free
+    needed, free = read * (spilled + growth) + _ROW_BYTES * rows - there, shutil.disk_usage(disk).free
     if needed > free:
         space = f"up to {needed / 1e9:,.3g} GB more, and {disk} has {free / 1e9:,.3g} GB free"
         raise DataError(f"the job takes {space}: make room, or aim at fewer videos")
@@ -124,12 +127,21 @@ def _need(source: Input, plan: sampling.Plan, packed: pools.Pools, engine: runne
     return max(pools.memory(plan, most, source.schema.features[0].size, threads(source, engine)), MINIMUM_BUDGET)
 
 
-def mapped(source: Input, plan: sampling.Plan, packed: pools.Pools, engine: runners.Engine, output: Output) -> int:
-    """Return how many bytes of features local processes map to memory: all, if they take half of the budget at most and leave what else is
-    needed at a time, or none."""
-    size, processes = sum(map(gzipped.content_bytes, source.files)), engine.processes(source.bytes)
+def mapped(source: Input, held_out: Sequence[str], plan: sampling.Plan, packed: pools.Pools, engine: runners.Engine, output: Output) -> int:
+    """Return how many bytes of features local processes map to memory: all, with those of the `held_out` files, if they take half of the
+    budget at most and leave what else is needed at a time, or none."""
+    size, processes = sum(map(gzipped.content_bytes, [*source.files, *held_out])), engine.processes(source.bytes)
     need = max(_need(source, plan, packed, engine), processes * _RECIPE_BYTES * output_rows(source, output, engine))
     return size if engine.runner == "local" and size <= output.memory // 2 and size + need <= output.memory else 0
+
+
+def left_in_place(source: Input, held_out: Sequence[str], work: Work, mapped: bool) -> Files | None:
+    """Return the files if features are left there, to be `mapped` from there, and not spilled; a job that is resumed does as it began."""
+    paths, index, spilled = [*source.files, *held_out], work.runs("places"), work.runs("features")
+    begun = os.path.exists(index)
+    if not begun and (not mapped or os.path.exists(spilled) or not in_place.serves(source.schema, paths)):
+        return None
+    return in_place.known(paths, index, spilled)
 
 
 def compiled(source: Input, growth: float, engine: runners.Engine) -> bool:

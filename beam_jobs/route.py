@@ -21,7 +21,8 @@ from beam_jobs.holdout import Watch
 from beam_jobs.layout import HASH, Layout
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import split_batch
-from yt8m_data import deltas, pools, quality, recipes, sampling, store, synthesis, synthetic_labels
+from yt8m_data import deltas, in_place, pools, quality, recipes, sampling, store, synthesis, synthetic_labels
+from yt8m_data.in_place import Files, InPlace
 from yt8m_data.recipes import InBatch, Rows
 from yt8m_data.schema import ORDER, PROVENANCE, Schema
 from yt8m_data.store import Store
@@ -43,6 +44,7 @@ class Work(NamedTuple):
       bank: the path of the deltas, for the method delta.
       mapped: whether there is memory for the store.
       compiled: whether so much is sought and written that the import of what compiles the loops is worth it.
+      files: where features are left in the files that have them; else None.
     """
 
     plan: sampling.Plan
@@ -53,6 +55,7 @@ class Work(NamedTuple):
     bank: str | None
     mapped: bool = False
     compiled: bool = False
+    files: Files | None = None
 
     @property
     def written(self) -> pa.Schema:
@@ -74,6 +77,13 @@ class Work(NamedTuple):
             batch = batch.append_column(HASH, pa.array(hashes))
         yield from split_batch(batch, self.layout.partition_of(hashes))
 
+    def put(self, batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
+        """Put the features of some rows (int64, each once) where all workers find them; the batch with their PLACE instead."""
+        assert self.store is not None
+        if self.files is None:
+            return store.put(self.store, batch, rows, self.schema)
+        return in_place.put(self.files, batch, rows, self.schema)
+
     def originals(self, batch: pa.RecordBatch, suffix: bytes) -> pa.RecordBatch:
         """Drop the ORDER column; the policy `authors` marks the ids of originals as the published scripts do."""
         batch = batch.drop_columns([ORDER])
@@ -93,9 +103,11 @@ class Work(NamedTuple):
         rows, bank = self.stored(), self.deltas()
         return lambda batch: recipes.Made(batch, rows, self.schema, self.plan.settings, bank)
 
-    def stored(self) -> Store:
-        """Open the store, when all is in it."""
+    def stored(self) -> Rows:
+        """Open what was put, when that is all."""
         assert self.store is not None
+        if self.files is not None:
+            return InPlace(self.files, self.schema)
         return Store(self.store, self.schema, self.mapped, self.compiled)
 
     def deltas(self) -> deltas.Deltas | None:
@@ -122,7 +134,7 @@ class Route(beam.DoFn):
         own = np.bincount(plan.decide(batch.column("labels")) + 1, minlength=2)[1:]
         books.update({(OWN, label): int(own[label]) for label in np.flatnonzero(own).tolist()})
         if work.store is not None:
-            batch = store.put(work.store, batch, np.union1d(as_is, rows), work.schema)
+            batch = work.put(batch, np.union1d(as_is, rows))
         kept, copies = synthetic_labels.decouple(work.originals(batch.take(pa.array(as_is)), b"_s00"), plan)
         books.update(entries_of(copies))
         yield beam.pvalue.TaggedOutput(BOOKS, books)

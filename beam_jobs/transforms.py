@@ -1,5 +1,7 @@
 """What the pipelines share, besides GroupBatches: the reading of shards and the writing of them."""
 
+import functools
+import importlib.util
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,6 +15,7 @@ from beam_jobs.progress import Counter
 from yt8m_data import codec, heads, making, storage, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
+from yt8m_data.in_place import Files, locate
 from yt8m_data.recipes import Made
 from yt8m_data.schema import ORDER, Schema
 from yt8m_data.shard_file import ShardWriter, open_shard
@@ -63,10 +66,35 @@ class Spread(beam.PTransform):
 
 
 class ReadShard(beam.DoFn):
-    """(number, path) of a file -> what `ReadShards` gives of it."""
+    """(number, path) of a file -> what `ReadShards` gives of it.
 
-    def __init__(self, schema: Schema, skip_bad: bool, counter: Counter, augmentable: bool, heads: bool = False) -> None:
+    Args:
+      schema, skip_bad, counter, augmentable, heads: of `ReadShards`.
+      in_place: the files, where augmentable records leave their vectors there as far as `in_place.locate` can.
+      compiled: whether so much is read that the import of what compiles the loops is worth it.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        skip_bad: bool,
+        counter: Counter,
+        augmentable: bool,
+        heads: bool = False,
+        in_place: Files | None = None,
+        compiled: bool = False,
+    ) -> None:
         self.schema, self.skip_bad, self.counter, self.augmentable, self.heads = schema, skip_bad, counter, augmentable, heads
+        self.in_place, self.compiled = in_place, compiled
+
+    @functools.cached_property
+    def scan(self) -> Callable[[np.ndarray], tfrecord.Scanned]:
+        """What finds the records."""
+        if not self.compiled or importlib.util.find_spec("numba") is None:
+            return tfrecord.plain_scan
+        from yt8m_data.compiled import scanner
+
+        return scanner()
 
     def process(self, element: tuple[int, str]) -> Iterator[Any]:
         """Read the file."""
@@ -97,8 +125,9 @@ class ReadShard(beam.DoFn):
 
     def _read(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
         with storage.open_read(path) as stream:
-            for block in tfrecord.read(stream, path):
-                yield self.decode(block), len(block.data)
+            for block in tfrecord.read(stream, path, scan=self.scan):
+                located = locate(block, self.schema, self.in_place.starts[path]) if self.in_place else None
+                yield located or self.decode(block), len(block.data)
 
     def _scan(self, path: str) -> Iterator[tuple[codec.Decoded, int]]:
         with heads.open_source(path) as source:

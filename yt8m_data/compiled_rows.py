@@ -64,10 +64,10 @@ class Compiled:
         base, other, part, noise, delta = (videos.recipes.column(name).to_numpy(zero_copy_only=False) for name in MOVES.names)
         lanes, odd = self._lanes.arrays, np.flatnonzero(noise | (delta >= 0))
         ready = np.concatenate([np.empty((0, width), np.float32), *map(np.hstack, videos.only(odd).vectors())])
-        step = max(len(base), 1) if videos.rows.octets is not None else _AT_ONCE  # others are copied, some at a time
+        step = _AT_ONCE if videos.rows.lying(base[:0]) is None else max(len(base), 1)  # what is copied is, some at a time
         for begin in range(0, len(base), step):
             some = slice(begin, begin + step)
-            vectors = _Lying(videos.rows, base[some], other[some], width)
+            vectors = _Lying(videos.rows, base[some], other[some], self._sizes)
             first, last = np.searchsorted(odd, [begin, begin + step]).tolist()
             vectors.replace(odd[first:last] - begin, ready[first:last])
             for at in range(begin, min(begin + step, len(base)), _AT_ONCE):
@@ -86,28 +86,24 @@ class Compiled:
 
 
 class _Lying:
-    """Where the vectors of N videos lie in memory: `base` int64 [N], what they begin with; `other`, what they move to, 0 for nothing."""
+    """Where vectors of N videos lie in memory, int64 [N, F]: `base`, what they begin with; `other`, what they move to, 0 for nothing."""
 
-    def __init__(self, rows: Rows, base: np.ndarray, other: np.ndarray, width: int) -> None:
-        self._kept: list[np.ndarray] = []
-        alone = other < 0
-        octets, size = rows.octets, 4 * width
-        if octets is None:
-            self.base, self.other = self._copied(rows.vectors(base)), self._copied(rows.vectors(np.where(alone, base, other)))
-        else:
-            for keys in (base, other[~alone]):
-                if len(keys) and not 0 <= keys.min() <= keys.max() <= len(octets) - size:
-                    raise IndexError(f"vectors of {size} bytes at {keys.min()}..{keys.max()} are not all within {len(octets)} bytes")
-            self.base, self.other = octets.ctypes.data + base, octets.ctypes.data + other
-        self.other[alone] = 0
+    def __init__(self, rows: Rows, base: np.ndarray, other: np.ndarray, sizes: Sequence[int]) -> None:
+        self._before, self._kept = 4 * (np.cumsum(sizes) - sizes), list[np.ndarray]()
+        self.base, self.other = (self._found(rows, keys) for keys in (base, np.where(other < 0, base, other)))
+        self.other[other < 0] = 0
 
     def replace(self, rows: np.ndarray, made: np.ndarray) -> None:
         """Let some of them be what is made of them already, float32 [M, width]."""
         self.base[rows], self.other[rows] = self._copied(made), 0
 
+    def _found(self, rows: Rows, keys: np.ndarray) -> np.ndarray:
+        lying = rows.lying(keys)
+        return self._copied(rows.vectors(keys)) if lying is None else lying
+
     def _copied(self, vectors: np.ndarray) -> np.ndarray:
         self._kept.append(vectors)
-        return vectors.ctypes.data + vectors.strides[0] * np.arange(len(vectors))
+        return vectors.ctypes.data + vectors.strides[0] * np.arange(len(vectors))[:, None] + self._before
 
 
 class _Lanes:
@@ -151,12 +147,12 @@ def _make(  # type: ignore[no-untyped-def]
     together, there = np.empty((_TOGETHER, width), np.float32), np.empty(width, np.float32)
     for at in range(len(base)):
         made = together[at % _TOGETHER]
-        copy(made.ctypes.data, base[at], 4 * width)
-        if other[at] != 0:
-            copy(there.ctypes.data, other[at], 4 * width)
-            for feature in range(len(folds)):
-                if not held[feature]:
-                    _move(made[edges[feature] : edges[feature + 1]], there[edges[feature] : edges[feature + 1]], part[at])
+        for feature in range(len(folds)):
+            some = slice(edges[feature], edges[feature + 1])
+            copy(made.ctypes.data + 4 * some.start, base[at, feature], 4 * (some.stop - some.start))
+            if other[at, feature] != 0 and not held[feature]:
+                copy(there.ctypes.data + 4 * some.start, other[at, feature], 4 * (some.stop - some.start))
+                _move(made[some], there[some], part[at])
         end = starts[at]
         for piece in range(len(bounds)):
             begin, size = bounds[piece, first + at], bounds[piece, first + at + 1] - bounds[piece, first + at]

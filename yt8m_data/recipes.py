@@ -19,13 +19,10 @@ from yt8m_data.synthesis import BLOCK_ROWS, MOVES, vectors
 
 
 class Rows(Protocol):
-    """Where the features of videos are, by their keys: rows of a batch, or places in a `Store`.
+    """Where the features of videos are, by their keys: rows of a batch, or places in a `Store`, or in an index of files."""
 
-    Attributes:
-      octets: uint8, where the vectors of each video lie behind one another in memory, at its key; None where they do not.
-    """
-
-    octets: np.ndarray | None
+    def lying(self, keys: np.ndarray) -> np.ndarray | None:
+        """Tell where in memory the vectors of some videos begin, int64 [M, F]; None where they are to be copied from elsewhere."""
 
     def vectors(self, keys: np.ndarray) -> np.ndarray:
         """Copy the vectors of some videos, float32 [M, D], that of each feature behind that of the one before."""
@@ -40,8 +37,6 @@ class Rows(Protocol):
 class InBatch:
     """The features of a batch, by its rows."""
 
-    octets: np.ndarray | None = None
-
     def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
         self._first, self._vectors, self._frames = schema.features[0].name, [], {}
         for feature in schema.features:
@@ -49,6 +44,9 @@ class InBatch:
                 self._vectors.append(matrix(batch, feature.name, feature.size))
             else:
                 self._frames[feature.name] = frames_of(batch.column(feature.name), feature.size)
+
+    def lying(self, rows: np.ndarray) -> None:
+        """Tell that vectors are to be copied: the batch may not have them as matrices."""
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """Copy the vectors of some videos, as `Rows` has it."""

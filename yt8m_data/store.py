@@ -49,12 +49,22 @@ def put(path: str, batch: pa.RecordBatch, rows: np.ndarray, schema: Schema) -> p
             pieces += [np.array([len(codes[0])]), quantize.dequantized_mean(codes[0]), *codes]
         sizes = np.array([piece.nbytes for piece in pieces], np.int64).reshape(len(rows), -1).sum(axis=1)
     places = np.full(batch.num_rows, -1)
-    places[rows] = _append(path, pieces, int(sizes.sum())) + np.cumsum(sizes) - sizes
+    places[rows] = append(path, pieces, int(sizes.sum())) + np.cumsum(sizes) - sizes
     return batch.drop_columns([feature.name for feature in schema.features]).append_column(PLACE, pa.array(places))
 
 
-def _append(path: str, pieces: Iterable[np.ndarray], size: int) -> int:
-    """Append arrays, of `size` bytes together, behind one another; return where they begin."""
+def spread(places: np.ndarray, schema: Schema) -> np.ndarray:
+    """Tell where the vectors of each feature begin: int64 [N, F], of videos at these places, int64 [N]."""
+    sizes = np.array([4 * feature.size for feature in schema.features])
+    return places[:, None] + (np.cumsum(sizes) - sizes)
+
+
+def append(path: str, pieces: Iterable[np.ndarray], size: int) -> int:
+    """Append arrays, of `size` bytes together, behind one another to a file that others append to; return where they begin.
+
+    Raises:
+      DataError: the disk is full.
+    """
     with storage.room(Path(path).parent), open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         start = stream.seek(0, os.SEEK_END)
@@ -75,9 +85,6 @@ class Store:
       schema: of the records.
       mapped: whether there is memory for the whole file; all processes that map it share that.
       compiled: whether so much is read that loading compiled loops, where `numba` is installed, is worth it.
-
-    Attributes:
-      octets: uint8, the file where it is mapped and is not empty; else None.
     """
 
     def __init__(self, path: str, schema: Schema, mapped: bool = False, compiled: bool = False) -> None:
@@ -85,11 +92,21 @@ class Store:
         self._mean = next(iter(schema.features)).size
         self._stream = open(path if os.path.exists(path) else os.devnull, "rb", buffering=0)  # noqa: SIM115  open as long as this is
         self._compiled = compiled and importlib.util.find_spec("numba") is not None
-        self.octets: np.ndarray | None = None
+        self._schema = schema
+        self._octets: np.ndarray | None = None  # the file, uint8, where it is mapped and is not empty
         if mapped and os.fstat(self._stream.fileno()).st_size:
-            self.octets = np.frombuffer(mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            self._octets = np.frombuffer(mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         elif hasattr(os, "posix_fadvise"):  # not on macOS
             os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+    def lying(self, places: np.ndarray) -> np.ndarray | None:
+        """Tell where in memory the vectors of some videos begin, int64 [M, F]; None where the file is not mapped."""
+        if self._octets is None:
+            return None
+        size = 4 * sum(self._sizes.values())
+        if len(places) and not 0 <= places.min() <= places.max() <= len(self._octets) - size:
+            raise IndexError(f"vectors of {size} bytes at {places.min()}..{places.max()} are not all within {len(self._octets)} bytes")
+        return self._octets.ctypes.data + spread(places, self._schema)
 
     def vectors(self, places: np.ndarray) -> np.ndarray:
         """Copy the vectors of some videos, float32 [M, D], that of each feature behind that of the one before."""
@@ -110,8 +127,8 @@ class Store:
 
     def _copied(self, places: np.ndarray, size: int) -> np.ndarray:
         """Copy the bytes that stand at each place, uint8 [M, size]."""
-        if self.octets is not None:
-            return wire.gather(self.octets, places, size)
+        if self._octets is not None:
+            return wire.gather(self._octets, places, size)
         found, descriptor = np.empty((len(places), size), np.uint8), self._stream.fileno()
         done, view = self._read_rows(descriptor, places, found), found.reshape(-1).data
         for start, place in zip(range(done * size, found.size, size), places[done:].tolist(), strict=True):

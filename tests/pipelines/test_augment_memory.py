@@ -6,6 +6,7 @@ import re
 import pytest
 
 from beam_jobs import room, route
+from yt8m_data import in_place
 from yt8m_data.store import Store
 
 OPTIONS = ("--threshold", "60", "--lambda", "0.2:0.8", "--num-shards", "2")
@@ -46,6 +47,7 @@ def test_the_bytes_do_not_depend_on_memory(workers, run, plain, digests, tmp_pat
 
 @pytest.mark.parametrize(("budget", "share"), [("4GB", 1), ("100MB", 0)])  # 64 MiB of the latter are kept for pools, and all for recipes
 def test_features_are_mapped_where_the_budget_has_room_for_them(budget, share, run, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(in_place, "serves", lambda *_: False)
     opened = []
     monkeypatch.setattr(route, "Store", lambda path, schema, mapped, *rest: opened.append(mapped) or Store(path, schema, mapped, *rest))
     found, decide = [], room.mapped
@@ -55,22 +57,31 @@ def test_features_are_mapped_where_the_budget_has_room_for_them(budget, share, r
     assert set(opened) == {bool(share)}
 
 
-@pytest.mark.parametrize("budget", ["4GB", "100MB"], ids=["mapped", "unmapped"])
-def test_compiled_loops_write_the_same_bytes(budget, run, tmp_path, monkeypatch):
+def test_held_out_videos_take_of_the_budget_too(run, made, tmp_path, monkeypatch):
+    found, decide = [], room.mapped
+    monkeypatch.setattr(room, "mapped", lambda *given: found.append(decide(*given)) or found[-1])
+    run(tmp_path / "out", "--holdout", made / "*00001-of*", "--workers", 1)
+    assert found == [sum(path.stat().st_size for path in (*made.glob("*.tfrecord"), *made.glob("*00001-of*")))]
+
+
+@pytest.mark.parametrize(("budget", "serves"), [("4GB", True), ("4GB", False), ("100MB", False)], ids=["in place", "mapped", "unmapped"])
+def test_compiled_loops_write_the_same_bytes(budget, serves, run, tmp_path, monkeypatch):
     pytest.importorskip("numba", reason="numba is not installed")
-    from yt8m_data import compiled_neighbors, compiled_rows
+    if not serves:
+        monkeypatch.setattr(in_place, "serves", lambda *_: False)
+    from yt8m_data import compiled, compiled_neighbors, compiled_rows
 
     used = []
-    for module, name in ((compiled_neighbors, "nearest"), (compiled_rows, "beside_vectors")):
+    for module, name in ((compiled_neighbors, "nearest"), (compiled_rows, "beside_vectors"), (compiled, "scanner")):
         do = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, do=do, name=name: used.append(name) or do(*given))
     run(tmp_path / "plain", "--memory-budget", budget, "--workers", 1)
     assert not used
     monkeypatch.setattr(room, "COMPILED_ROWS", 0)
     run(tmp_path / "compiled", "--memory-budget", budget, "--workers", 1)
-    assert set(used) == {"nearest", "beside_vectors"}
-    plain, compiled = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("*.tfrecord")} for name in ("plain", "compiled"))
-    assert plain == compiled
+    assert set(used) == {"nearest", "beside_vectors", "scanner"}
+    plain, fast = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("*.tfrecord")} for name in ("plain", "compiled"))
+    assert plain == fast
     assert len(plain) == 2
 
 

@@ -77,7 +77,7 @@ def test_held_out_videos_are_held_against_all_sub_pools(made):
     plan = sampling.plan(counts, 1000, sampling.Settings(policy="target", floor=2000.0))
     packed = pools.pack(plan, VIDEO, 1 << 30, MOST)
     assert packed.salts.tolist() == [1] * 5 + [5] * 35
-    routed = holdout.route_held_out(batch, packed, 1, schema, None)
+    routed = holdout.route_held_out(batch, packed, 1, None)
     sent = {(partition, i) for partition, part in routed for i in part.column("id").to_pylist()}
     expected = set()
     for i, labels in zip(batch.column("id").to_pylist(), batch.column("labels").to_pylist(), strict=True):

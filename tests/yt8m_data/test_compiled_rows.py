@@ -1,6 +1,7 @@
 """The compiled pass over videos to make: the plain way is its oracle, byte by byte and bit by bit."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import compiled_rows, deltas, making, store, tfrecord
+from yt8m_data import codec, compiled_rows, deltas, in_place, making, store, tfrecord
+from yt8m_data.in_place import InPlace
 from yt8m_data.recipes import InBatch, Made
 from yt8m_data.sampling import Settings
 from yt8m_data.schema import PROVENANCE, Feature, Schema
@@ -61,6 +63,18 @@ def bank_of(schema: Schema, random: np.random.Generator) -> deltas.Deltas:
     return deltas.Deltas([b"p"] * 3, [b"m"] * 3, np.zeros(3, np.int64), vectors)
 
 
+def left_in_place(batch: pa.RecordBatch, schema: Schema, folder: Path) -> tuple[np.ndarray, InPlace]:
+    """The keys of a batch's videos in a file of them, and what finds them there."""
+    with open(folder / "in", "wb") as stream:
+        tfrecord.write(stream, codec.encode(batch, schema))
+    files = in_place.known([str(folder / "in")], str(folder / "places"), str(folder / "features"))
+    with open(folder / "in", "rb", buffering=0) as stream:
+        block = next(tfrecord.read(stream, "in"))
+        found = in_place.locate(block, schema, 0) or codec.decode(block, schema)
+    keys = in_place.put(files, found.batch, np.arange(POOL), schema).column(PLACE).to_numpy()
+    return keys, InPlace(files, schema)
+
+
 def written(made: making.Making, tmp_path) -> tuple[bytes, object]:
     path = tmp_path / "shard"
     with open(path, "wb") as stream:
@@ -82,7 +96,7 @@ def assert_equal_sums(one, other) -> None:
 @given(
     sizes=st.sampled_from([(1024, 128), (2,), (3, 2), (5, 1025, 40), (600, 7), (300, 2)]),
     count=st.sampled_from([1, 2, 127, 128, 129, 300, 1100]),
-    where=st.sampled_from(["batch", "mapped", "unmapped"]),
+    where=st.sampled_from(["batch", "mapped", "unmapped", "in place"]),
     hold=st.sets(st.sampled_from(["mean_rgb", "audio"])),
     odd=st.sampled_from([0, 0.02, 0.5]),
     values=st.sampled_from([ORDINARY, ORDINARY * 1000, np.array([3e38, 1, 0], np.float32)]),
@@ -95,7 +109,9 @@ def test_the_compiled_pass_gives_the_bytes_and_sums_of_the_plain_way(
     random, folder, schema = np.random.default_rng(seed), tmp_path_factory.mktemp("rows"), schema_of(sizes)
     batch, chosen = videos(schema, random, values), replace(Settings(), hold=tuple(sorted(hold)), seed=seed)
     keys, rows = np.arange(POOL), InBatch(batch, schema)
-    if where != "batch":
+    if where == "in place":
+        keys, rows = left_in_place(batch, schema, folder)
+    elif where != "batch":
         keys = store.put(str(folder / "store"), batch, keys, schema).column(PLACE).to_numpy()
         rows = Store(str(folder / "store"), schema, mapped=where == "mapped")
     bank = bank_of(schema, random) if with_bank else None
