@@ -104,7 +104,7 @@ class Written(NamedTuple):
         shards.write_json(folder / "stats_after.json", after)
         manifest = self._manifest(totals, forecast, np.array(after["label_counts"]))
         shards.write_json(folder / shards.MANIFEST, manifest)
-        steps = {step: [unit.found for unit in came.progress if unit.step == step] for step in outcome.STEPS}
+        steps = {step: [unit.found for unit in came.progress if unit.step == step for _ in range(unit.parts)] for step in outcome.STEPS}
         return Resumed(manifest, resumption(steps) if work.resumed else "")
 
     def _manifest(self, totals: dict[str, int], forecast: np.ndarray, after: np.ndarray) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How the records of a job get to their shards: read, route, meet, write.
 
-locally        read a file, spill a run of it -> (all are read) -> read a task's partitions back, sort, write its shards
+locally        read some files, spill a run of them -> (all are read) -> read a task's partitions back, sort, write its shards
 on a service   read -> route -> group by task -> sort, write
 
 A local run that was killed resumes: a spilled run and a written shard are not made again.
@@ -18,13 +18,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs import runners
+from beam_jobs import runners, units
 from beam_jobs.group import GroupBatches, ReadSpilled
 from beam_jobs.inputs import Input
 from beam_jobs.layout import Layout
 from beam_jobs.once import MAIN, Once, Unit
 from beam_jobs.progress import Counter
 from beam_jobs.transforms import BAD, split_batch
+from beam_jobs.units import Each
 from yt8m_data import classes, codec, storage, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import BadRecord, DataError
@@ -90,7 +91,7 @@ class Written(NamedTuple):
 
 
 class Exchanged(NamedTuple):
-    """What was written, the books, the bad records, and locally of each step's units of work, whether a killed run had done them."""
+    """What was written, the books, the bad records, and locally of all files and tasks, whether a killed run had done them."""
 
     written: list[Written]
     books: Tally[str]
@@ -131,9 +132,9 @@ def run_spilled(
     runs = work.runs("partitions")
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
-        named = [(f"file-{file[0]:06d}", file) for file in files]
+        named = units.of_files("files", files, engine.processes(source.bytes))
         listed = pipeline | "Files" >> beam.Create(named, reshuffle=False) | "Spread" >> beam.Reshuffle()
-        spilled = listed | "Spill" >> beam.ParDo(Once(_RouteFile(read, counter), work, {MAIN: runs}))
+        spilled = listed | "Spill" >> beam.ParDo(Once(Each(_RouteFile(read, counter)), work, {MAIN: runs}))
         tasks = (spilled,) | "Read back" >> ReadSpilled(runs, [task.partitions for task in read.router.tasks])
         write = Once(_WriteTask(read.router, schema, counter.of("written")), work, {}, partial(_is_whole, read.router))
         written = tasks | "Name" >> beam.MapTuple(lambda task, parts: (f"task-{task:06d}", (task, parts))) | "Write" >> beam.ParDo(write)
@@ -143,7 +144,7 @@ def run_spilled(
         return sum(books["read"] for unit in result[0] if not unit.found for books in unit.outputs[BOOKS])
 
     def gather(*steps: list[Unit]) -> list[list[Unit]]:
-        return [sorted(units, key=lambda unit: unit.name) for units in steps]
+        return [sorted(done, key=lambda unit: unit.name) for done in steps]
 
     total = None if work.resumed else source.estimated_records
     spilled, tasks = runners.run(engine, "shard", source.bytes, total, build, fresh, gather)
@@ -153,7 +154,7 @@ def run_spilled(
         [part for unit in tasks for part in unit.outputs[MAIN]],
         books,
         bad,
-        {"files": [unit.found for unit in spilled], "tasks": [unit.found for unit in tasks]},
+        {"files": [unit.found for unit in spilled for _ in unit.outputs[BOOKS]], "tasks": [unit.found for unit in tasks]},
     )
 
 

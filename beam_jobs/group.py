@@ -71,7 +71,7 @@ class GroupBatches(beam.PTransform):
 
 
 class ReadSpilled(beam.PTransform):
-    """Spilled runs -> (partition, batches), when all are there.
+    """Names of spilled runs -> (partition, batches), when all are there; other runs of the folder are passed over.
 
     Args:
       folder: that of the runs.
@@ -83,11 +83,11 @@ class ReadSpilled(beam.PTransform):
         self.folder, self.groups = folder, groups
 
     def expand(self, sources: Any) -> Any:
-        """Wait for all elements of the sources, a tuple of PCollections, each of which stands for finished runs."""
-        nothing = tuple(  # a mark for each, so that no more of what stands for the runs goes through the runner, which would hold it all
-            source | f"Finished {number}" >> beam.Map(lambda _: None) for number, source in enumerate(sources)
+        """Wait for all elements of the sources, a tuple of PCollections: names, or units of work that bear them."""
+        names = tuple(  # no more of what stands for the runs goes through the runner, which would hold it all
+            source | f"Finished {number}" >> beam.Map(_name).with_output_types(str) for number, source in enumerate(sources)
         )
-        written = nothing | beam.Flatten()
+        written = names | beam.Flatten()
         start = sources[0].pipeline | "Start" >> beam.Create([self.folder], reshuffle=False)
         return start | "List" >> beam.FlatMap(_listed, self.groups, beam.pvalue.AsIter(written)) | "Spread" >> beam.Reshuffle()
 
@@ -134,9 +134,13 @@ class _Spill(beam.DoFn):
             yield beam.utils.windowed_value.WindowedValue(self.name, 0, [beam.transforms.window.GlobalWindow()])
 
 
-def _listed(folder: str, groups: Sequence[Sequence[int]] | None, _written: Iterable[None]) -> Iterator[tuple[int, Any]]:
-    """List what was spilled; what stands for the runs is an argument so that Beam writes them all first."""
-    located = spill.locate(folder)
+def _name(unit: Any) -> str:
+    return unit if isinstance(unit, str) else unit.name
+
+
+def _listed(folder: str, groups: Sequence[Sequence[int]] | None, written: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """List what was spilled; the names of the runs are an argument that Beam has when all are written."""
+    located = spill.locate(folder, written)
     if groups is None:
         yield from ((partition, SpilledBatches(folder, pieces)) for partition, pieces in located.items())
         return

@@ -117,7 +117,7 @@ class Chain(beam.DoFn):
 
 
 def resumption(steps: Mapping[str, Sequence[bool]]) -> str:
-    """Tell in a sentence how many units of each step were found done; there is a flag for each."""
+    """Tell in a sentence how much of each step was found done; there is a flag for each file, pool and so on."""
     return "; ".join(
         f"{sum(found)} of {len(found)} {step} were found finished, {len(found) - sum(found)} done" for step, found in steps.items()
     )

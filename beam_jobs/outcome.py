@@ -23,11 +23,12 @@ FILES = "files"  # an entry of the books, as is HELD_OUT_BAD
 
 
 class Progress(NamedTuple):
-    """A unit of work of a step: whether a killed run had done it, and the records that it read."""
+    """A unit of work of a step: whether a killed run had done it, the records that it read, and how many parts, such as files, it has."""
 
     step: str
     found: bool
     read: int
+    parts: int = 1
 
 
 @dataclass

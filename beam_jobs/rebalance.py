@@ -1,7 +1,7 @@
 """The pipeline of `augment`: read -> route -> pools -> synthesise -> shuffle -> write.
 
-Locally each file, each partition of pools and each partition of the output is a unit of work that is done once (`once`), and features are
-spilled between them; on a service they go through Beam's GroupByKey.
+Locally some neighbouring files, a partition of pools, or a partition of the output is a unit of work that is done once (`once`), and
+features are spilled between them; on a service they go through Beam's GroupByKey.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_jobs import route, runners
+from beam_jobs import route, runners, units
 from beam_jobs.group import PAIR, GroupBatches, ReadSpilled
 from beam_jobs.holdout import HoldOut, route_held_out
 from beam_jobs.inputs import Input
@@ -23,6 +23,7 @@ from beam_jobs.outcome import HELD_OUT_BAD, PROGRESS, STEPS, WRITTEN, Gather, Ga
 from beam_jobs.progress import Counter
 from beam_jobs.route import BOOKS, FORECAST, KEPT, NEAR, Route, Synthesize
 from beam_jobs.transforms import BAD, READING, ReadShard, WriteShards
+from beam_jobs.units import Each
 from yt8m_data.shard_file import is_whole
 from yt8m_data.turns import Turns
 from yt8m_data.work import Work
@@ -50,7 +51,7 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         if local:
-            return _local(job, work, pipeline, counter)
+            return _local(job, engine.processes(source.bytes), work, pipeline, counter)
         given = _on_a_service(job, engine, pipeline, counter)
         return [given | "Gather" >> beam.CombineGlobally(Gather(source.schema)).without_defaults().with_output_types(Outcome)]
 
@@ -62,20 +63,26 @@ def run(job: Job, engine: runners.Engine, work: Work) -> Outcome:
     return outcome
 
 
-def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> list[Any]:
+def _local(job: Job, processes: int, work: Work, pipeline: beam.Pipeline, counter: Counter) -> list[Any]:
     """Build the local form; Outcomes of each step, one of each bundle."""
+
+    def spread(step: str, files: list[str], label: str) -> Any:
+        """Give the files in units of work, to whichever worker has time."""
+        named = units.of_files(step, list(enumerate(files)), processes)
+        return pipeline | label >> beam.Create(named, reshuffle=False) | f"Spread {label}" >> beam.Reshuffle()
+
     pooled, output = work.runs("pools"), work.runs("output")
     features = [str(job.work.store), *([job.work.files.index] if job.work.files else [])]
-    route_once = Once(_read_and_route(job, counter), work, {MAIN: pooled, KEPT: output}, appended=features, alike=True)
-    read = _spread(pipeline, "file", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
+    route_once = Once(Each(_read_and_route(job, counter)), work, {MAIN: pooled, KEPT: output}, appended=features, alike=True)
+    read = spread("files", job.source.files, "Files") | "Read" >> beam.ParDo(route_once)
     spilled, given = [read], []
 
-    def gathered(units: Any, step: str, pairs: Callable[[Any], Iterable[tuple[str, Any]]]) -> Any:
-        return units | f"Gather {step}" >> beam.ParDo(GatherBundle(job.source.schema, pairs)).with_output_types(Outcome)
+    def gathered(done: Any, step: str, pairs: Callable[[Any], Iterable[tuple[str, Any]]]) -> Any:
+        return done | f"Gather {step}" >> beam.ParDo(GatherBundle(job.source.schema, pairs)).with_output_types(Outcome)
 
     if job.holdout is not None:
-        hold_out_once = Once(_read_held_out(job, job.holdout, counter), work, {MAIN: pooled}, appended=features)
-        held_out = _spread(pipeline, "held-out", job.holdout.source.files, "Held-out files") | "Hold out" >> beam.ParDo(hold_out_once)
+        hold_out_once = Once(Each(_read_held_out(job, job.holdout, counter)), work, {MAIN: pooled}, appended=features)
+        held_out = spread("held-out", job.holdout.source.files, "Held-out files") | "Hold out" >> beam.ParDo(hold_out_once)
         spilled.append(held_out)
         given.append(gathered(held_out, "held out", _held_out))
     pools_ = tuple(spilled) | "Pools" >> ReadSpilled(pooled)
@@ -85,7 +92,7 @@ def _local(job: Job, work: Work, pipeline: beam.Pipeline, counter: Counter) -> l
     tasks = (read, made) | "Output" >> ReadSpilled(output, [layout.partitions_of(task) for task in range(layout.num_tasks)])
     named = tasks | "Name shards" >> beam.MapTuple(lambda task, parts: (f"shards-{task:06d}", (task, parts)))
     written = named | "Write" >> beam.ParDo(Once(_write(job, counter), work, {}, partial(_are_whole, layout)))
-    return given + [gathered(units, step, partial(_given, step=step)) for step, units in zip(STEPS, (read, made, written), strict=True)]
+    return given + [gathered(done, step, partial(_given, step=step)) for step, done in zip(STEPS, (read, made, written), strict=True)]
 
 
 def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, counter: Counter) -> Any:
@@ -112,12 +119,6 @@ def _on_a_service(job: Job, engine: runners.Engine, pipeline: beam.Pipeline, cou
     given += [(kind, made[kind]) for kind in (BOOKS, NEAR)] + [(WRITTEN, written)]
     named = [values | f"Given {number}: {kind}" >> beam.Map(_named, kind) for number, (kind, values) in enumerate(given)]
     return named | "Given" >> beam.Flatten()
-
-
-def _spread(pipeline: beam.Pipeline, name: str, files: list[str], label: str) -> Any:
-    """Give the files as units of work, to whichever worker has time."""
-    units = [(f"{name}-{number:06d}", (number, path)) for number, path in enumerate(files)]
-    return pipeline | label >> beam.Create(units, reshuffle=False) | f"Spread {label}" >> beam.Reshuffle()
 
 
 def _read_and_route(job: Job, counter: Counter) -> Chain:
@@ -158,7 +159,8 @@ def _given(unit: Unit, step: str) -> Iterator[tuple[str, Any]]:
     """What a unit of a step gave, in pairs for `Gather`."""
     for output, values in unit.outputs.items():
         yield from ((WRITTEN if output == MAIN else output, value) for value in values)
-    yield PROGRESS, Progress(step, unit.found, sum(books["read"] for books in unit.outputs.get(BOOKS, [])))
+    read = sum(books["read"] for books in unit.outputs.get(BOOKS, []))
+    yield PROGRESS, Progress(step, unit.found, read, len(unit.outputs.get(READING, [])) or 1)
 
 
 def _held_out(unit: Unit) -> list[tuple[str, Any]]:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ import numpy as np
 CALL = [sys.executable, "-c", "import cli; cli.yt8m_data()"]
 STEPS = {
     "file": "files",
+    "files": "files",
     "pools": "pools",
     "task": "tasks",
     "shards": "parts of the output",
@@ -53,14 +55,18 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def left(out: Path) -> dict[str, int]:
-    """The units of work that a killed job left finished, by step."""
-    names = [path.name.split("-")[0] for path in out.glob(".spill-work.tmp/done/*.pickle")]
-    return {STEPS[name]: names.count(name) for name in STEPS if name in names}
+def left(out: Path) -> Counter[str]:
+    """The files and other parts of the work that a killed job left finished, by step."""
+    counted: Counter[str] = Counter()
+    for path in out.glob(".spill-work.tmp/done/*.pickle"):
+        name, first, *last = path.stem.split("-")
+        if name in STEPS:
+            counted[STEPS[name]] += int(last[0]) - int(first) + 1 if last else 1
+    return counted
 
 
 def found(said: str) -> dict[str, tuple[int, int]]:
-    """The units that a resumed job found finished, and those it did, by step."""
+    """What a resumed job found finished, and what it did, by step."""
     told = re.findall(r"(\d+) of (\d+) ([a-z ]+) were found finished", said)
     return {step: (int(some), int(every) - int(some)) for some, every, step in told}
 

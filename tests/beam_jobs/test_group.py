@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs import runners
-from beam_jobs.group import ELEMENT_BYTES, ArrowCoder, GroupBatches, SpilledBatches, _pieces
+from beam_jobs.group import ELEMENT_BYTES, ArrowCoder, GroupBatches, ReadSpilled, SpilledBatches, _pieces
 from yt8m_data import spill
 
 
@@ -101,6 +103,35 @@ def test_spilled_batches_read_every_run(tmp_path):
             writer.write(0, batch_of(numbers))
             writer.write(1, batch_of([9]))
             writer.finish()
-    spilled = SpilledBatches(str(tmp_path), spill.locate(str(tmp_path))[0])
+    spilled = SpilledBatches(str(tmp_path), spill.locate(str(tmp_path), ["b", "a"])[0])
     assert [batch.num_rows for batch in spilled] == [2, 1]
     assert [batch.column("n").to_pylist() for batch in spilled] == [[1, 2], [3]]
+
+
+class Finished(NamedTuple):
+    """What stands for a run, as a unit of work does."""
+
+    name: str
+
+
+@pytest.mark.parametrize("unit", [str, Finished])
+@pytest.mark.parametrize("groups", [None, [[1], [0, 2]]])
+def test_only_the_runs_that_are_named_are_read_back(tmp_path, unit, groups):
+    for name, numbers in (("a", [1]), ("left by a killed job", [7]), ("b", [2])):
+        with spill.RunWriter(str(tmp_path), name) as writer:
+            writer.write(0, batch_of(numbers))
+            writer.finish()
+
+    def build(pipeline, _counter):
+        names = pipeline | beam.Create([unit("b"), unit("a")])
+        read = (names,) | ReadSpilled(str(tmp_path), groups)
+        return read | beam.MapTuple(_numbers) | beam.combiners.ToList()
+
+    found = sorted(runners.run(runners.Engine(workers=1), "test", 0, None, build, lambda _: 0))
+    assert found == ([(0, [1, 2])] if groups is None else [(0, [[]]), (1, [[1, 2], []])])
+
+
+def _numbers(number, batches):
+    if isinstance(batches, list):
+        return number, [_numbers(number, part)[1] for part in batches]
+    return number, [n for batch in batches for n in batch.column("n").to_pylist()]

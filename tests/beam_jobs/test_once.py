@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from beam_jobs.once import MAIN, Chain, Once, Unit, resumption
+from beam_jobs.units import Each
 from yt8m_data import memory, spill
 from yt8m_data.work import open_work
 
@@ -46,7 +47,7 @@ def test_a_unit_is_done_once(tmp_path):
     assert Split.calls == [2, 3]
     folder = work.runs("shuffle")
     assert spill.finished(folder) == ["a", "b"]
-    located = spill.locate(folder)
+    located = spill.locate(folder, spill.finished(folder))
     assert [batch.column("n").to_pylist() for batch in spill.read(folder, located[1])] == [[2, 2], [3, 3, 3]]
 
 
@@ -82,6 +83,19 @@ def test_a_unit_whose_traces_are_not_whole_is_done_again(harm, tmp_path):
     assert not do(("a", 2), first).found
     assert do(("a", 2), first).found
     assert Split.calls == [2, 2]
+
+
+def test_a_unit_that_fails_in_its_second_part_is_done_again_as_a_whole(tmp_path):
+    work = open_work(str(tmp_path / "out"), {"job": "test"}, False)
+    several = Once(Each(Split()), work, {MAIN: work.runs("shuffle")})
+    with pytest.raises(ValueError, match="unlucky"):
+        do(("a", [2, 13, 3]), several)
+    assert spill.finished(work.runs("shuffle")) == []
+    assert do(("a", [2, 3]), several) == Unit("a", False, {"books": [("read", 2), ("read", 3)]})
+    assert do(("a", [2, 3]), several).found
+    assert Split.calls == [2, 13, 2, 3]
+    located = spill.locate(work.runs("shuffle"), ["a"])
+    assert [batch.column("n").to_pylist() for batch in spill.read(work.runs("shuffle"), located[1])] == [[2, 2, 3, 3, 3]]
 
 
 def test_what_was_written_elsewhere_is_asked_about(tmp_path):

@@ -1,6 +1,7 @@
 """Wrong use and bad input: one sentence on stderr, exit status 2, nothing written."""
 
 import json
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -222,14 +223,33 @@ def test_books_that_do_not_balance_are_an_error(made, command, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("job", ["shard", "augment"])
-def test_a_file_that_nobody_reads_is_an_error(job, made, command, tmp_path, monkeypatch):
+def test_bad_records_are_the_same_however_files_are_joined(job, made, command, digests, tmp_path, monkeypatch):
+    from beam_jobs import units
+
+    (tmp_path / "in").mkdir()
+    for number, path in enumerate(sorted(made.glob("*.tfrecord"))):
+        data = bytearray(path.read_bytes())
+        data[100 + 7 * number] ^= number % 2  # of every other file
+        (tmp_path / "in" / path.name).write_bytes(data)
+    options = ["--num-classes", 40, "--on-bad-record", "skip", "--max-bad-fraction", 0.1]
+    for number in (1, 2, 8):
+        monkeypatch.setattr(units, "_UNITS", number)
+        command("yt8m-data", job, tmp_path / "in" / "*.tfrecord", tmp_path / f"{number}", *options)
+    bad = [json.loads(line) for line in (tmp_path / "1" / "bad_records.jsonl").read_text().splitlines()]
+    assert [Path(record["file"]).name[:11] for record in bad] == ["train-00001", "train-00003", "train-00005"]
+    assert digests(tmp_path / "1") == digests(tmp_path / "2") == digests(tmp_path / "8")
+
+
+@pytest.mark.parametrize("number", [1, 8])
+@pytest.mark.parametrize("job", ["shard", "augment"])
+def test_a_file_that_nobody_reads_is_an_error(job, number, made, command, tmp_path, monkeypatch):
     """As one whose name is lost on the way to the workers, of which no count of records tells."""
-    from beam_jobs import exchange, rebalance, shard
+    from beam_jobs import units
 
     command("yt8m-data", "stats", *sorted(made.glob("*.tfrecord"))[:-1], "--out", tmp_path / "stats")
-    spread = rebalance._spread
-    monkeypatch.setattr(rebalance, "_spread", lambda pipeline, name, files, label: spread(pipeline, name, files[:-1], label))
-    monkeypatch.setattr(shard, "run_spilled", lambda source, files, *rest: exchange.run_spilled(source, files[:-1], *rest))
+    monkeypatch.setattr(units, "_UNITS", number)
+    of_files = units.of_files
+    monkeypatch.setattr(units, "of_files", lambda step, files, processes: of_files(step, files[:-1], processes))
     options = ["--counts", tmp_path / "stats" / "stats.json"] if job == "augment" else []
     result = command("yt8m-data", job, made / "*.tfrecord", tmp_path / "out", *options, status=2)
     assert "5 of 6 files were read, so Beam lost some on the way: run it again" in one_sentence(result)

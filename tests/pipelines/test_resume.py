@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import augment as job
-from beam_jobs import room, route, transforms
+from beam_jobs import room, route, transforms, units
+from yt8m_data import spill
 
 ROOT = Path(job.__file__).parents[1]
 OPTIONS = ("--threshold", "25", "--lambda", "0.2:0.8")
@@ -138,6 +139,40 @@ def test_a_spilled_file_that_was_cut_is_read_again(run, whole, tmp_path):
     said, digests = run(out)
     assert digests == whole
     assert found(said)["files"] == (3, 1)
+
+
+def test_files_are_counted_that_were_read_together(run, whole, videos, command, tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "_UNITS", 2)
+    command("yt8m-data", "stats", videos / "*.tfrecord", "--out", tmp_path / "stats")
+    counts = ("--counts", tmp_path / "stats" / "stats.json")
+    kill(transforms.ReadShard, 3, run, tmp_path / "out", *counts)  # in the second file of the second unit
+    assert len(list((tmp_path / "out").glob(".spill-work.tmp/done/*.pickle"))) == 1
+    read, process = [], transforms.ReadShard.process
+    monkeypatch.setattr(transforms.ReadShard, "process", lambda self, e: (read.append(e[0]), process(self, e))[1])
+    said, digests = run(tmp_path / "out", *counts)
+    assert digests == whole
+    assert found(said)["files"] == (2, 2)
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--chunk-shards", "3"), ("--holdout",)])
+def test_the_bytes_do_not_depend_on_the_units(options, run, videos, tmp_path, monkeypatch):
+    options = [*options, videos / "*0000[12]-of*"] if "--holdout" in options else options
+    _, plain = run(tmp_path / "plain", *options)
+    for number, flushed in ((1, spill.FLUSH_BYTES), (2, 1), (2, 30_000)):
+        monkeypatch.setattr(units, "_UNITS", number)
+        monkeypatch.setattr(spill, "FLUSH_BYTES", flushed)
+        assert run(tmp_path / f"{number}-{flushed}", *options)[1] == plain
+
+
+@pytest.mark.parametrize(("before", "after", "kept"), [(1, 4, 0), (4, 1, 0), (4, 3, 2)])
+def test_units_of_another_division_do_not_count(before, after, kept, run, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "_UNITS", before)
+    kill(route.Synthesize, 1, run, tmp_path / "out")
+    monkeypatch.setattr(units, "_UNITS", after)
+    said, digests = run(tmp_path / "out")
+    assert digests == whole
+    assert found(said)["files"] == (kept, 4 - kept)
 
 
 def test_another_command_does_not_go_on_with_it(run, videos, command, tmp_path):

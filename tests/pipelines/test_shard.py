@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from beam_jobs import exchange
+from beam_jobs import exchange, units
 from beam_jobs import shard as job
 from yt8m_data import shards, spill
 
@@ -338,6 +338,45 @@ def test_what_was_finished_is_not_done_again(part, after, plain, frames, command
     assert len(opened) == (3 - expected if part == "open_shard" else 5 - expected + 3)
     if part == "open_shard":
         assert f"{after} of 3 tasks were found finished, {3 - after} done" in result.err
+
+
+def test_the_bytes_do_not_depend_on_the_units(plain, frames, command, digests, tmp_path, monkeypatch):
+    for number, flushed in ((1, spill.FLUSH_BYTES), (2, 1), (2, 30_000)):
+        monkeypatch.setattr(units, "_UNITS", number)
+        monkeypatch.setattr(spill, "FLUSH_BYTES", flushed)
+        out = tmp_path / f"{number}-{flushed}"
+        shard([frames / "*.tfrecord"], out, "600kB", monkeypatch, command)
+        assert digests(out) == digests(plain[0])
+
+
+def killed(out, monkeypatch, command, source, *options):
+    """Begin to shard, until a shard is to be written."""
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange, "open_shard", breaking(exchange.open_shard, 0, RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            command("yt8m-data", "shard", source, out, "--num-shards", 1, *options)
+
+
+@pytest.mark.parametrize(("before", "after", "kept"), [(1, 2, 0), (2, 1, 0), (1, 1, 5)])
+def test_files_that_were_read_in_other_units_are_read_again(before, after, kept, frames, command, digests, tmp_path, monkeypatch):
+    out, source = tmp_path / "out", frames / "*.tfrecord"
+    monkeypatch.setattr(units, "_UNITS", before)
+    killed(out, monkeypatch, command, source)
+    monkeypatch.setattr(units, "_UNITS", after)
+    result = command("yt8m-data", "shard", source, out, "--num-shards", 1)
+    assert f"{kept} of 5 files were found finished, {5 - kept} done" in result.err
+    command("yt8m-data", "shard", source, tmp_path / "whole", "--num-shards", 1)
+    assert digests(out) == digests(tmp_path / "whole")
+
+
+def test_a_job_goes_on_with_another_number_of_workers(frames, command, digests, tmp_path, monkeypatch):
+    out, source = tmp_path / "out", frames / "*.tfrecord"
+    monkeypatch.setattr(units, "_UNITS", 1)
+    killed(out, monkeypatch, command, source, "--workers", 1)
+    result = command("yt8m-data", "shard", source, out, "--num-shards", 1, "--workers", 3)
+    assert "0 of 5 files were found finished, 5 done" in result.err
+    command("yt8m-data", "shard", source, tmp_path / "whole", "--num-shards", 1)
+    assert digests(out) == digests(tmp_path / "whole")
 
 
 def test_a_damaged_shard_of_a_killed_run_is_written_again(plain, frames, command, digests, tmp_path, monkeypatch):
