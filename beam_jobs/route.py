@@ -71,11 +71,15 @@ class Work(NamedTuple):
         return pa.schema([*(c for c in self.written if c.name not in features), *synthesis.MOVES, pa.field(HASH, pa.uint64())])
 
     def send(self, batch: pa.RecordBatch, hashes: np.ndarray | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield (partition of the output, rows that go there), by the hashes of their ids, uint64 [N]."""
+        """Yield (partition of the output, rows that go there), by the hashes of their ids, uint64 [N].
+
+        They are in the order of these, as the output is: rows that are written together then lie together in what is to be sorted.
+        """
         hashes = self.layout.hashes(batch.column("id").to_pylist()) if hashes is None else hashes
         if self.store is not None:
             batch = batch.append_column(HASH, pa.array(hashes))
-        yield from split_batch(batch, self.layout.partition_of(hashes))
+        order = np.argsort(hashes)
+        yield from split_batch(batch.take(pa.array(order)), self.layout.partition_of(hashes[order]))
 
     def put(self, batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
         """Put the features of some rows (int64, each once) where all workers find them; the batch with their PLACE instead."""
