@@ -7,13 +7,14 @@ of brute force in float64, whatever the number of threads, the blocking of the p
 Products run on one thread each and side by side: OpenBLAS's own threads are slower for pools of any size that YouTube-8M has.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -79,17 +80,27 @@ def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads
     threads = threads or os.cpu_count() or 1
     large = {n for n, pool in enumerate(pools) if len(pool.queries) and (len(list(_tiles(pool))) > 1 or len(pool.members) >= GPU_POOL)}
     small = sorted(set(range(len(pools))) - large, key=lambda number: -len(pools[number].members))
-    with blas.one_thread(), ThreadPoolExecutor(threads) as executor:
-        done = executor.map(whole, small)  # begins at once
+    with blas.one_thread(), _mapping(threads) as each:
+        done = each(whole, small)  # threads begin at once
         for number in sorted(large):
             prepared = prepare(number)
             candidates = prepared.from_gpu()
             if candidates is None:
-                list(executor.map(prepared.tile, _tiles(pools[number], threads)))
+                list(each(prepared.tile, _tiles(pools[number], threads)))
             else:
-                list(executor.map(functools.partial(prepared.confirm, *candidates), _cut(len(pools[number].queries), TILE_QUERIES)))
+                list(each(functools.partial(prepared.confirm, *candidates), _cut(len(pools[number].queries), TILE_QUERIES)))
         list(done)
     return found
+
+
+@contextlib.contextmanager
+def _mapping(threads: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Give what maps a function on so many threads: on one it is `map`, as to hand a small pool over takes as long as to search it."""
+    if threads == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(threads) as executor:
+        yield executor.map
 
 
 class _Loops(Protocol):
