@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from yt8m_data import deltas, shards
 from yt8m_data.deltas import Deltas
-from yt8m_data.sampling import PAIRED, Plan, Settings
+from yt8m_data.sampling import METHODS, PAIRED, Plan, Settings
 from yt8m_data.schema import OTHER, PROVENANCE, Feature, Schema
 from yt8m_data.synthetic_labels import synthetic_labels
 
-NOISE, DELTA = "noise", "delta"
+NOISE, DELTA, EXTRAPOLATE = "noise", "delta", "extrapolate"
 
 # What the features of a video are made of. They are those of `move_base`, moved by `move_part` of the way to those of `move_other` (-1: to
 # nowhere), or of the delta at row `move_delta` of the bank (-1: by none), with noise on them if there is `move_noise`.
@@ -40,7 +40,7 @@ class Synthetics(NamedTuple):
 
     Attributes:
       base, neighbor: int64, rows of the pool; neighbor -1 where the method needs none.
-      method: str, one of `sampling.METHODS`.
+      method: int8, the place of its method among `sampling.METHODS`.
       factor: float32, lambda; NaN for noise and copies.
       number: int64, from 1 within each base.
       filler: bool, whether it stands in for one that the pool is too small for.
@@ -85,7 +85,7 @@ def choose(
       order: int64 [N], the place of each row in the input.
       quotas: int64 [N], from `Plan.quotas`; None with the published policies.
     """
-    settings, methods = plan.settings, np.array(plan.settings.methods)
+    settings, methods = plan.settings, np.array([METHODS.index(method) for method in plan.settings.methods], np.int8)
     bases = np.flatnonzero(deciding >= 0)
     per_base = plan.neighbors[deciding[bases]] if quotas is None else -(-quotas[bases] // len(methods))
     slots = np.arange(max(neighbors.shape[1], int(per_base.max(initial=0)), 1))
@@ -109,11 +109,11 @@ def choose(
     where, place = np.nonzero(np.hstack([wanted, extra]))
     slot, kind = np.divmod(place, len(methods))
     filler = place >= wanted.shape[1]
-    method = np.where(filler, DELTA if DELTA in settings.methods else NOISE, methods[kind])
+    method = np.where(filler, np.int8(METHODS.index(DELTA if DELTA in settings.methods else NOISE)), methods[kind])
     number = np.arange(len(where)) - np.searchsorted(where, where) + 1
-    neighbor = np.where(np.isin(method, PAIRED), near[where, np.minimum(slot, len(slots) - 1)], -1)
+    neighbor = np.where(_among(method, PAIRED), near[where, np.minimum(slot, len(slots) - 1)], -1)
     chosen = Synthetics(bases[where], neighbor, method, np.empty(0), number, filler)
-    moved = np.isin(method, (*PAIRED, DELTA))
+    moved = _among(method, (*PAIRED, DELTA))
     return chosen._replace(factor=np.where(moved, _factors(plan, ids, chosen), np.nan).astype(np.float32))
 
 
@@ -172,8 +172,8 @@ def moves(chosen: Synthetics) -> tuple[np.ndarray, np.ndarray]:
 
     Those that no neighbour has a part in move to themselves, by 0.
     """
-    paired = np.isin(chosen.method, PAIRED)
-    part = np.where(chosen.method == "extrapolate", -chosen.factor, chosen.factor)
+    paired = _among(chosen.method, PAIRED)
+    part = np.where(_among(chosen.method, [EXTRAPOLATE]), -chosen.factor, chosen.factor)
     part[~paired] = 0
     return np.where(paired, chosen.neighbor, chosen.base), part
 
@@ -202,7 +202,7 @@ def recipes(
     base, neighbor = pa.array(chosen.base, pa.int64()), pa.array(chosen.neighbor, pa.int64(), mask=chosen.neighbor < 0)
     other, part = moves(chosen)
     weighted = synthetic_labels(pool.column("labels"), chosen.base, other, plan.settings.labels, part, neighbors)
-    by_delta, drawn = np.flatnonzero(chosen.method == DELTA), np.full(len(ids), -1)
+    by_delta, drawn = np.flatnonzero(_among(chosen.method, [DELTA])), np.full(len(ids), -1)
     to, origin = pool.column("id").take(neighbor), pa.nulls(len(ids), pa.binary())
     if bank is not None and len(by_delta):
         labels = pool.column("labels").take(pa.array(chosen.base[by_delta]))
@@ -215,16 +215,16 @@ def recipes(
         ids,
         weighted.labels,
         *(pa.nulls(len(base), pa.binary()) if extra.name == OTHER else pool.column(extra.name).take(base) for extra in extras),
-        pa.array(chosen.method).cast(pa.binary()),
+        pa.array(METHODS).cast(pa.binary()).take(pa.array(chosen.method)),
         pool.column("id").take(base),
         to,
         pa.array(chosen.factor, mask=np.isnan(chosen.factor)),
         origin,
         weighted.weights,
         base,
-        pa.array(np.where(np.isin(chosen.method, PAIRED), other, -1)),
+        pa.array(np.where(_among(chosen.method, PAIRED), other, -1)),
         pa.array(part, pa.float32()),
-        pa.array(chosen.method == NOISE),
+        pa.array(_among(chosen.method, [NOISE])),
         pa.array(drawn, pa.int32()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*list(schema.arrow)[:2], *extras, *PROVENANCE, *MOVES]))
@@ -241,6 +241,11 @@ def gaussian(seed: int, video_id: bytes, feature: str, size: int, sigma: float) 
     """Draw the noise of a synthetic video, float32 [size], from its id alone."""
     key = int(shards.stable_hash(seed, [video_id + b"\0" + feature.encode()], "noise")[0])
     return sigma * np.random.Generator(np.random.Philox(key=key)).standard_normal(size, np.float32)
+
+
+def _among(method: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Tell which of some methods, by their places, are among those named: bool [M]."""
+    return np.isin(METHODS, names)[method]
 
 
 def _factors(plan: Plan, ids: pa.BinaryArray, chosen: Synthetics) -> np.ndarray:

@@ -37,7 +37,8 @@ def matrix(batch: pa.RecordBatch, name: str) -> np.ndarray:
 
 def synthetics(base: list[int], neighbor: list[int], method: list[str], factor: float = 0.5) -> Synthetics:
     factors = np.where(np.array(method) == "noise", np.nan, factor).astype(np.float32)
-    return Synthetics(np.array(base), np.array(neighbor), np.array(method), factors, np.arange(len(base)) + 1, np.zeros(len(base), bool))
+    places = np.array([sampling.METHODS.index(name) for name in method], np.int8)
+    return Synthetics(np.array(base), np.array(neighbor), places, factors, np.arange(len(base)) + 1, np.zeros(len(base), bool))
 
 
 def make(

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthesis_pool import synthetics
 
 from yt8m_data import recipes, sampling, synthesis
 from yt8m_data.frame_synthesis import moved
@@ -12,7 +13,7 @@ from yt8m_data.quantize import dequantize, dequantized_mean, quantize
 from yt8m_data.recipes import InBatch
 from yt8m_data.sampling import Settings
 from yt8m_data.schema import ORDER, PROVENANCE, Feature, Schema
-from yt8m_data.synthesis import Synthetics, gaussian
+from yt8m_data.synthesis import gaussian
 
 SCHEMA = Schema("frame", "id", "labels", (Feature("rgb", 5), Feature("audio", 2)), 3)
 COLUMNS = pa.schema([*SCHEMA.arrow, pa.field(ORDER, pa.int64())])
@@ -125,15 +126,10 @@ def test_the_frames_that_meet(count, other, met):
     assert moved(x, y, 1.0)[:, 0].tolist() == met
 
 
-def synthetics(base: list[int], neighbor: list[int], method: list[str], factor: float = 0.25) -> Synthetics:
-    factors = np.where(np.array(method) == "noise", np.nan, factor).astype(np.float32)
-    return Synthetics(np.array(base), np.array(neighbor), np.array(method), factors, np.arange(len(base)) + 1, np.zeros(len(base), bool))
-
-
 @pytest.mark.parametrize("hold", [(), ("audio",)])
 def test_synthetic_videos(world, hold):
     frames, videos = world
-    chosen = synthetics([3, 3, 8, 1], [4, 4, 0, -1], ["interpolate", "extrapolate", "interpolate", "noise"])
+    chosen = synthetics([3, 3, 8, 1], [4, 4, 0, -1], ["interpolate", "extrapolate", "interpolate", "noise"], 0.25)
     plan = plan_of(hold=hold, seed=4, labels="union")
     how = synthesis.recipes(videos, synthesis.synthetic_ids(videos.column("id"), chosen), chosen, plan, SCHEMA)
     made = recipes.Made(how, InBatch(videos, SCHEMA), SCHEMA, plan.settings).whole()

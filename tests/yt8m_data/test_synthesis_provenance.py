@@ -39,7 +39,7 @@ def test_provenance():
 
 
 def test_ids_beyond_99():
-    chosen = Synthetics(np.zeros(3, int), np.zeros(3, int), np.array([""] * 3), np.zeros(3), np.array([9, 99, 100]), np.zeros(3, bool))
+    chosen = Synthetics(np.zeros(3, int), np.zeros(3, int), np.zeros(3, np.int8), np.zeros(3), np.array([9, 99, 100]), np.zeros(3, bool))
     assert synthesis.synthetic_ids(pa.array([b"x\xff"], pa.binary()), chosen).to_pylist() == [b"x\xff_o09", b"x\xff_o99", b"x\xff_o100"]
 
 
