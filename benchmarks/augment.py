@@ -3,7 +3,8 @@
 The parts are what no augmentation can do without, each alone in the same run: to decode the input, to multiply the vectors of each pool
 (`numpy.matmul` of the queries with the pool), and to encode and write what the job wrote. The job also routes, spills, orders, makes and
 counts. It is given the label counts, as after `yt8m-data stats`. Everything runs in this process on one core, so times add up. Ratios are
-of the processor time of all threads, so that what else the machine does does not count; the wall time stands beside it.
+of the processor time of all threads, so that what else the machine does does not count; the wall time stands beside it. A machine is not
+always as fast, so `--rounds N` measures the parts and the whole in turn and gives the median of each.
 
 `--made N` makes N videos with YouTube-8M's label law instead; the last line foretells the full set from the time per record and the work of
 its pools. `--naive N` runs the job and the script that one would write without it on the first N files: TensorFlow's reader, scikit-learn's
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--data", default=str(SHARED / "yt8m-2018-video" / "*.tfrecord"), help="video-level shards")
     parser.add_argument("--made", type=int, default=0, help="make so many videos instead")
     parser.add_argument("--naive", type=int, default=0, help="compare with a plain script on so many files")
+    parser.add_argument("--rounds", type=int, default=1, help="of which medians are given")
     parser.add_argument("--folder", help="where to write; a temporary folder by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -55,24 +57,32 @@ def main() -> None:
             synth.write(SyntheticSpec("video", count), os.path.join(folder, "made"), max(1, count // SHARD_RECORDS))
             pattern = os.path.join(folder, "made", "*.tfrecord")
         source = inputs.open_input([pattern])
-        beside_its_parts(source, folder)
+        beside_its_parts(source, folder, options.rounds)
         if options.naive:
             beside_a_script(inputs.open_input(source.files[: options.naive]), folder)
 
 
-def beside_its_parts(source: inputs.Input, folder: str) -> None:
+def beside_its_parts(source: inputs.Input, folder: str, rounds: int) -> None:
     out, counts, plan = planned(source, folder, "whole")
-    decoding = timed(lambda: sum(batch.num_rows for batch in decoded(source.files, source.schema, provenance=True)))
     shapes = pool_shapes(source, plan)
     flops = sum(2.0 * q * n * source.schema.features[0].size for q, n in shapes)
-    product = products(shapes, source.schema.features[0].size)
     first = inputs.open_input(source.files[:1])
-    beginning = timed(lambda: augment.write(first, plan.settings, augment.Output(f"{out}-first", memory=MEMORY), ENGINE, counts).conclude())
-    whole = timed(lambda: augment.write(source, plan.settings, augment.Output(out, memory=MEMORY), ENGINE, counts).conclude())
-    writing = written_again(expand([os.path.join(out, "*.tfrecord")]), source.schema, folder)
+
+    def job(source: inputs.Input, out: str) -> None:
+        output = augment.Output(out, memory=MEMORY, overwrite=True)
+        augment.write(source, plan.settings, output, ENGINE, counts).conclude()
+
+    def measured() -> list[np.ndarray]:
+        decoding = timed(lambda: sum(batch.num_rows for batch in decoded(source.files, source.schema, provenance=True)))
+        product = products(shapes, source.schema.features[0].size)
+        beginning, whole = timed(lambda: job(first, f"{out}-first")), timed(lambda: job(source, out))
+        return [decoding, product, beginning, whole, written_again(expand([os.path.join(out, "*.tfrecord")]), source.schema, folder)]
+
+    decoding, product, beginning, whole, writing = np.median([measured() for _ in range(rounds)], axis=0)
     parts = decoding + product + writing
     totals = shards.read_json(os.path.join(out, "manifest.json"))["totals"]
-    print(f"\n{totals['read']:,} records of {len(source.files)} shards in, {totals['written']:,} out, {len(shapes):,} pools, one core\n")
+    what = f"{totals['read']:,} records of {len(source.files)} shards in, {totals['written']:,} out, {len(shapes):,} pools"
+    print(f"\n{what}, one core, medians of {rounds}\n")
     print(f"{'':<36}{'CPU seconds':>12}{'wall':>9}{'us/record in':>14}{'of the parts':>14}")
     for name, time_ in [
         ("read, check and decode", decoding),
