@@ -1,7 +1,7 @@
 """The pipeline of `augment`: read -> route -> pools -> synthesise -> shuffle -> write.
 
-Locally some neighbouring files, a partition of pools, or a partition of the output is a unit of work that is done once (`once`), and
-features are spilled between them; on a service they go through Beam's GroupByKey.
+Locally some neighbouring files, a partition of pools, or a partition of the output is a unit of work that is done once (`once`), and what
+goes from one to another is spilled between them; on a service it goes through Beam's GroupByKey.
 """
 
 import itertools
