@@ -1,7 +1,7 @@
 """The steps of an augmentation between reading and writing: Route, which says where each video goes, and Synthesize.
 
-Where workers share a disk, features stay in the input's files (`in_place`) or go to a `Store` as soon as they are read, and what moves through
-the pipeline are recipes, which name places there. On a service the features move with the rest, and Synthesize makes the videos.
+Where workers share a disk, features stay in the input's files (`in_place`) or go to a `Store` as soon as they are read, and what moves
+through the pipeline are recipes, which name places there. On a service the features move with the rest, and Synthesize makes the videos.
 """
 
 from collections import Counter as Tally
