@@ -67,6 +67,8 @@ def flink():
         managers = ask("/overview")["taskmanagers"]
     except (urllib.error.URLError, OSError):
         pytest.skip(f"no Flink cluster answers at {FLINK}: make flink-up")
+    if not JOB_SERVER.exists():
+        pytest.skip(f"a Flink cluster answers at {FLINK}, and {JOB_SERVER} is not built: make flink-up")
     assert managers == 2
     return [f"--flink_master={FLINK}", f"--flink_job_server_jar={JOB_SERVER}"]
 
