@@ -1,6 +1,6 @@
 import apache_beam as beam
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_jobs import units
@@ -19,12 +19,14 @@ def test_a_cut_keeps_every_file_once_and_in_order(sizes, wanted):
 
 
 @given(st.integers(1, 4000), st.integers(0, 100 << 20), st.integers(1, 64))
+@example(13, units.UNIT_BYTES // 3 + 1, 2)  # six units, and one of three files is too large and halved
 def test_files_of_one_size_are_dealt_evenly(count, size, wanted):
     lengths = [len(part) for part in units.cut([size] * count, wanted)]
     if size > units.UNIT_BYTES // 2:
         assert max(lengths) == 1
     else:
         assert max(lengths) - min(lengths) <= 1
+    if size <= units.UNIT_BYTES // 4:  # one file more than on average fits
         assert len(lengths) == count or not len(lengths) % wanted, "as many for each process"
 
 
