@@ -47,9 +47,9 @@ class InputNormalization(keras.layers.Layer):
         """[..., D] to [..., D]."""
         if self.l2_normalize == "each":
             ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes) - 1)]
-            x = ops.concatenate([_unit(part) for part in ops.split(x, ends, axis=-1)], axis=-1)
+            x = ops.concatenate([unit(part) for part in ops.split(x, ends, axis=-1)], axis=-1)
         elif self.l2_normalize == "joint":
-            x = _unit(x)
+            x = unit(x)
         return x * self.scale
 
     def get_config(self) -> dict[str, Any]:
@@ -57,5 +57,6 @@ class InputNormalization(keras.layers.Layer):
         return {**super().get_config(), "sizes": self.sizes, "l2_normalize": self.l2_normalize, "scale": self.scale}
 
 
-def _unit(x: Any) -> Any:
+def unit(x: Any) -> Any:
+    """x / max(norm of x, 1e-6), over the last axis."""
     return x / ops.maximum(ops.norm(x, axis=-1, keepdims=True), 1e-6)

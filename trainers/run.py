@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainers import companions, components, noise, normalize  # noqa: F401 (Keras loads a saved model by the registered classes)
+from trainers import companions, components, noise, normalize, votes  # noqa: F401 (Keras loads a saved model by the registered classes)
 from trainers.batch import Batch
 from trainers.recipe import Recipe, load
 from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, read_json, write_json
 
-RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE, CORRECTION, BEST = (
+RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE, CORRECTION, NEIGHBORS, BEST = (
     Recipe.FILE,
     "train_set.json",
     "model.keras",
@@ -26,6 +26,7 @@ RECIPE, TRAIN_SET, MODEL, METRICS, LOG, CHECKPOINTS, EVENTS, AVERAGE, CORRECTION
     "events",
     "average.json",
     "correction.json",
+    "neighbors.json",
     "best",
 )
 
@@ -127,7 +128,7 @@ def take_up(folder: Path, recipe: Settled, files: Sequence[str]) -> TrainSet | N
         raise DataError(f"{folder} is a file: give another folder for the run")
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
-    made = any((folder / name).exists() for name in (AVERAGE, CORRECTION))  # out of another run
+    made = any((folder / name).exists() for name in (AVERAGE, CORRECTION, NEIGHBORS))  # out of another run
     if not (folder / recipe.FILE).is_file() or made:
         raise DataError(f"{folder} is not empty and is no run folder of `fit`: give another folder for the run")
     if (folder / recipe.FILE).read_bytes() != recipe.dump().encode():

@@ -1,4 +1,4 @@
-"""Commands that make a model of trained ones: average, correct, ensemble and export."""
+"""Commands that make a model of trained ones: average, neighbors, correct, ensemble and export."""
 
 import json
 from collections.abc import Sequence
@@ -25,6 +25,23 @@ def average(run: str, out: str, last: int, batch_norm: int | None) -> None:
 
     steps = job.average(run, out, last, batch_norm)
     click.echo(f"the mean of the weights at steps {', '.join(map(str, steps))} in {out}", err=True)
+
+
+@yt8m_train.command()
+@click.argument("run")
+@click.option("--out", type=click.Path(), required=True, help="Folder of the new run.")
+@click.option("--data", multiple=True, help="Pattern of the shards whose videos vote; repeatable.  [default: those of RUN's training]")
+@click.option("--neighbors", "number", type=click.IntRange(1), default=50, show_default=True, help="Videos that vote on one.")
+@click.option("--temperature", type=float, default=0.07, show_default=True, help="The smaller, the more the nearest ones count.")
+@click.option("--weight", type=float, default=0.33, show_default=True, help="Of the votes in the scores; 0 changes nothing.")
+@click.option("--visual", type=float, default=0.85, show_default=True, help="Share of the first feature in the similarity of two videos.")
+def neighbors(run: str, out: str, data: Sequence[str], number: int, temperature: float, weight: float, visual: float) -> None:
+    """Mix RUN's scores with the labels of the nearest training videos, which the new run holds."""
+    with hushed():
+        from trainers import neighbors as job
+
+    videos = job.neighbors(run, out, data, number, temperature, weight, visual)
+    click.echo(f"{videos:,} videos vote in {out}", err=True)
 
 
 @yt8m_train.command()
