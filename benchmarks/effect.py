@@ -30,6 +30,7 @@ from trainers.ensemble import ensemble, load
 from trainers.evaluate import scored
 from trainers.fit import fit
 from trainers.metrics import FREQUENCY_BUCKETS, bucket_name, in_bucket
+from trainers.neighbors import neighbors
 from trainers.run import MODEL
 from yt8m_data.sampling import Settings
 from yt8m_data.shards import atomic_write, expand, read_json
@@ -56,7 +57,6 @@ class Policy(NamedTuple):
     falls: float | None = None  # passes after which the learning rate is 0.3 times as large
     scale: float = 1.0  # of the deltas
     probability: float = 0.8  # that a draw is moved
-    power: float = 0  # of the companions' scores, by which those of the finished run are corrected
 
 
 POLICIES = {
@@ -70,15 +70,14 @@ POLICIES = {
     "paper, 3 epochs": Policy("paper", 3),
     "extrapolate, 3 epochs": Policy("extrapolate", 3),
 }
-CORRECTED = ", companions"  # the same run, corrected
-POLICIES |= {f"{name}{CORRECTED}": policy._replace(power=0.8) for name, policy in POLICIES.items() if policy.shards == "plain"}
 JOINED = {  # the mean of the scores of two runs: the system's own by a policy, and the logistic regression by another
     "plain, and logistic plain": ("plain, 4 epochs", "plain, 6 epochs"),
     "plain, and logistic delta": ("plain, 4 epochs", "delta, 11 epochs"),
     "delta, and logistic delta": ("delta, 7 epochs", "delta, 11 epochs"),
 }
 TWIN = "plain, and logistic plain"  # what others that are joined are held against as well
-JOINED |= {f"{name}{CORRECTED}": tuple(f"{policy}{CORRECTED}" for policy in policies) for name, policies in JOINED.items()}
+NEIGHBORS, COMPANIONS = ", neighbors", ", companions"  # what is put behind a run; of what is joined, behind each of the two
+TREATMENTS = ("", NEIGHBORS, COMPANIONS, NEIGHBORS + COMPANIONS)
 WRITTEN = {
     "paper": Settings(policy="paper"),
     "extrapolate": Settings(policy="target", floor=20, methods=("extrapolate",), lambdas=(0.0, 1.0)),
@@ -92,13 +91,17 @@ def main() -> None:
     parser.add_argument("--eval", default=f"{DATA}/validate00[78]?.tfrecord", help="evaluation shards")
     parser.add_argument("--system", action="append", choices=SYSTEMS, help="may be given again (default: logistic and moe)")
     parser.add_argument(
-        "--policy", action="append", choices=[*POLICIES, *JOINED], help="may be given again (default: plain ones and delta)"
+        "--policy",
+        action="append",
+        choices=[name + treatment for name in (*POLICIES, *JOINED) for treatment in TREATMENTS],
+        metavar="NAME",
+        help="may be given again (default: plain ones and delta)",
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--markdown", help="file to append the table to")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    policies = arguments.policy or [name for name, policy in POLICIES.items() if policy.shards == "plain" and not policy.power]
+    policies = arguments.policy or [name for name, policy in POLICIES.items() if policy.shards == "plain"]
 
     study = Study(arguments.work, arguments.train, arguments.eval)
     tables = []
@@ -152,21 +155,28 @@ class Study:
         return self.work / f"{system}-{policy.replace(', ', '-').replace(' ', '-')}-{seed}"
 
     def finish(self, system: str, policy: str, seed: int) -> None:
-        """Train a run, correct one, or join two, where that is not done yet."""
+        """Train a run, put something behind one, or join two, where that is not done yet."""
         folder = self.folder(system, policy, seed)
         if (folder / MODEL).is_file() or (folder / ENSEMBLE).is_file():
             return
-        if policy in JOINED:
-            members = list(zip((system, "logistic"), JOINED[policy], strict=True))
+        base, treatment = split(policy)
+        if base in JOINED:
+            members = [(own, f"{part}{treatment}") for own, part in zip((system, "logistic"), JOINED[base], strict=True)]
             for member, own in members:
                 self.finish(member, own, seed)
             ensemble([str(self.folder(member, own, seed)) for member, own in members], str(folder))
-        elif (how := POLICIES[policy]).power:
-            base = policy.removesuffix(CORRECTED)
-            self.finish(system, base, seed)
-            correct(str(self.folder(system, base, seed)), str(folder), str(self.work / "stats" / "cooccurrence.npz"), power=how.power)
+        elif treatment.endswith(COMPANIONS):
+            run = self.finished(system, policy.removesuffix(COMPANIONS), seed)
+            correct(run, str(folder), str(self.work / "stats" / "cooccurrence.npz"))
+        elif treatment:
+            neighbors(self.finished(system, base, seed), str(folder))
         else:
             fit(SYSTEMS[system][0], [self.shards(policy)], list(self.eval), str(folder), list(self.settings(system, policy, seed)))
+
+    def finished(self, system: str, policy: str, seed: int) -> str:
+        """The folder of a run, which is finished."""
+        self.finish(system, policy, seed)
+        return str(self.folder(system, policy, seed))
 
     def shards(self, policy: str) -> str:
         """The pattern of a policy's training shards, which are written where they are not yet."""
@@ -192,19 +202,25 @@ class Study:
             yield f"input.move={{deltas: {file}, scale: {how.scale}, probability: {how.probability}, steps: {steps}}}"
 
 
+def split(policy: str) -> tuple[str, str]:
+    """A key of POLICIES or JOINED, and what is put behind its runs."""
+    base = policy.removesuffix(COMPANIONS).removesuffix(NEIGHBORS)
+    return base, policy.removeprefix(base)
+
+
 def table(system: str, figures: dict[str, np.ndarray]) -> str:
     """Markdown: the figures of each policy, and below each its difference from the best plain one with its interval, in points.
 
-    What is corrected is also held against that plain one corrected, and what is joined against plain ones joined, where these are there.
+    What is treated is also held against that plain one treated so, and what is joined against plain ones joined, where these are there.
     """
-    untreated = [name for name in figures if name in POLICIES and name.startswith("plain") and not POLICIES[name].power]
+    untreated = [name for name in figures if name in POLICIES and name.startswith("plain")]
     plain = max(untreated, key=lambda name: figures[name][0, 0])
     columns = [f"`{system}`", "GAP@20", "MAP", *(f"MAP {name}" for name in METRICS[2:])]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, values in figures.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.4f}" for value in values[:, 0]) + " |")
-        corrected = CORRECTED if name.endswith(CORRECTED) else ""
-        others = [plain, plain + corrected] + [TWIN + corrected] * (name in JOINED)
+        base, treatment = split(name)
+        others = [plain, plain + treatment] + [TWIN + treatment] * (base in JOINED)
         for other in dict.fromkeys(others):
             if name not in untreated and other in figures and other != name:
                 lines.append(f"| less {other} | " + " | ".join(map(interval, values - figures[other])) + " |")
