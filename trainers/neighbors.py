@@ -18,17 +18,29 @@ from trainers.videos import widened
 from trainers.votes import Direction, Votes
 from yt8m_data.errors import DataError
 from yt8m_data.schema import LABEL_WEIGHTS
-from yt8m_data.shards import expand, write_json
+from yt8m_data.shards import expand, stable_hash, write_json
 
 MOST = 1 << 20  # videos, which are 2.4 GB of YouTube-8M's features
 
 
-class Stored(NamedTuple):
-    """The videos that vote: vectors [N, D] float16, class numbers [N, L] int32, padded with -1, and how much each counts, [N, L]."""
+class Voters(NamedTuple):
+    """The videos that vote: vectors [N, D] float16, class numbers [N, L] int32, padded with -1, how much each counts, and hashes of ids."""
 
     vectors: np.ndarray
     labels: np.ndarray
     label_weights: np.ndarray
+    hashes: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence["Voters"], most: int) -> "Voters":
+        """All of some parts; of more than `most` those with the smallest hashes, a random choice that does not depend on their order."""
+        width = max(part.labels.shape[1] for part in parts)
+        wide = [part._replace(**{name: widened(name, getattr(part, name), width) for name in ("labels", LABEL_WEIGHTS)}) for part in parts]
+        everything = cls(*map(np.concatenate, zip(*wide, strict=True)))
+        if len(everything.hashes) <= most:
+            return everything
+        chosen = everything.hashes <= np.partition(everything.hashes, most - 1)[most - 1]
+        return cls(*(column[chosen] for column in everything))
 
 
 def neighbors(
@@ -39,6 +51,7 @@ def neighbors(
     temperature: float = 0.07,
     weight: float = 0.33,
     visual: float = 0.85,
+    most: int = MOST,
 ) -> int:
     """Write a run folder whose model mixes another run's scores with the votes of the nearest videos, which it holds.
 
@@ -52,12 +65,13 @@ def neighbors(
       temperature: see `Votes`.
       weight: of the votes, from 0 to below 1.
       visual: the first feature's share in the similarity, from 0 to 1; the others share the rest alike.
+      most: videos that the model holds; of more, a random choice by id.
 
     Returns:
       The number of videos that the model holds.
 
     Raises:
-      DataError: no finished run, shards of another kind or without labels, too many videos, an option that cannot be, or an `out` that
+      DataError: no finished run, shards of another kind or without labels, an option that cannot be, or an `out` that
         holds something.
     """
     folder = Path(out)
@@ -70,15 +84,15 @@ def neighbors(
         raise DataError(f"the run in {run_dir} has neighbors that vote already: give the run that they were put behind")
     look = keras.Model(model.input, _direction(recipe.data, model.input, visual))
     files = expand(data) if data else train_set.files
-    stored = _stored(look, files, layout_for(recipe.data, files))
-    layer = Votes(model.output_shape[-1], *stored.labels.shape, look.output_shape[-1], number, temperature, weight, name="votes")
+    voters = _voters(look, files, layout_for(recipe.data, files), most)
+    layer = Votes(model.output_shape[-1], *voters.labels.shape, look.output_shape[-1], number, temperature, weight, name="votes")
     voted = keras.Model(model.input, layer(model.output, look.output), name=recipe.name)
-    layer.set_videos(*stored)
+    layer.set_videos(voters.vectors, voters.labels, voters.label_weights)
     run.begin(folder, recipe, train_set)
     options = {"neighbors": number, "temperature": temperature, "weight": weight, "visual": visual}
-    write_json(folder / run.NEIGHBORS, {"run": str(run_dir), "files": list(files), "num_videos": len(stored.vectors), **options})
+    write_json(folder / run.NEIGHBORS, {"run": str(run_dir), "files": list(files), "num_videos": len(voters.vectors), **options})
     run.save_model(folder, voted)
-    return len(stored.vectors)
+    return len(voters.vectors)
 
 
 def _direction(data: DataSchema, inputs: dict[str, Any], visual: float) -> Any:
@@ -93,19 +107,18 @@ def _direction(data: DataSchema, inputs: dict[str, Any], visual: float) -> Any:
     return Direction(tuple(data.features.values()), shares, name="direction")(joined)
 
 
-def _stored(look: keras.Model, files: Sequence[str], data: DataSchema) -> Stored:
+def _voters(look: keras.Model, files: Sequence[str], data: DataSchema, most: int) -> Voters:
     """The labelled videos of some shards, in their order."""
     direct = tf.function(look, reduce_retracing=True)
-    parts: list[Stored] = []
+    parts: list[Voters] = []
     for batch in evaluation_batches(files, data):
         labels, weights = batch["labels"].numpy(), batch[LABEL_WEIGHTS].numpy()
         check_labels(labels, data.num_classes)
+        hashes = stable_hash(0, batch["id"].tolist(), "neighbors")
         some = (labels >= 0).any(axis=1)
-        parts.append(Stored(direct(batch["features"]).numpy()[some].astype(np.float16), labels[some], weights[some]))
-        if sum(len(part.labels) for part in parts) > MOST:
-            raise DataError(f"{files[0]} and the other shards have over {MOST:,} videos, too many for a model: give fewer with --data")
+        parts.append(Voters(direct(batch["features"]).numpy()[some].astype(np.float16), labels[some], weights[some], hashes[some]))
+        if sum(len(part.labels) for part in parts) > most + most // 4:  # so that memory holds little more
+            parts = [Voters.joined(parts, most)]
     if not any(len(part.labels) for part in parts):
         raise unlabelled(files, data)
-    most = max(part.labels.shape[1] for part in parts)
-    lists = [[widened(name, getattr(part, name), most) for part in parts] for name in ("labels", LABEL_WEIGHTS)]
-    return Stored(np.concatenate([part.vectors for part in parts]), *map(np.concatenate, lists))
+    return Voters.joined(parts, most)

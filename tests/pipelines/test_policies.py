@@ -116,7 +116,7 @@ def test_auto_adds_nothing_and_its_advice_can_be_followed(made, records, command
 
     lines = [shlex.split(line) for line in printed.splitlines() if line.startswith("  yt8m-")]
     assert "rebalancing" not in printed
-    assert [line[1] for line in lines] == ["stats", "fit", "fit", "correct", "correct", "ensemble"]
+    assert [line[1] for line in lines] == ["stats", "fit", "fit", "neighbors", "neighbors", "correct", "correct", "ensemble"]
     for line in lines:
         small = ["--set", "num_classes=40", "--set", "training.checkpoint_every=20"] if line[1] == "fit" else []
         command(*[str(made / "*.tfrecord") if part == "EVAL*" else part for part in line], *small)

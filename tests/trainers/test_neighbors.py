@@ -10,7 +10,6 @@ from beam_jobs import stats
 from beam_jobs.inputs import open_input
 from beam_jobs.runners import Engine
 from cli import yt8m_train
-from trainers import neighbors as job
 from trainers.correct import correct
 from trainers.ensemble import ensemble, load
 from trainers.evaluate import evaluate
@@ -18,6 +17,7 @@ from trainers.export import export
 from trainers.fit import fit
 from trainers.inputs import evaluation_batches, layout
 from trainers.neighbors import neighbors
+from trainers.run import load_run
 from yt8m_data.errors import DataError
 from yt8m_data.quantize import dequantize
 from yt8m_data.shards import expand, read_json
@@ -167,10 +167,17 @@ def test_wrong_options(trained, made, made_frames, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_too_many_videos(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "MOST", 599)
-    with pytest.raises(DataError, match="have over 599 videos, too many for a model: give fewer with --data"):
-        neighbors(trained, str(tmp_path / "out"))
+def test_of_many_videos_some_are_held_whatever_their_order(trained, made, tmp_path):
+    files = expand([made.train])
+    for name, data in (("some", files), ("turned", files[::-1])):
+        assert neighbors(trained, str(tmp_path / name), data, most=100) == 100
+    np.testing.assert_allclose(scores(str(tmp_path / "turned"), made.eval), scores(str(tmp_path / "some"), made.eval), atol=1e-6)
+    held = load_run(str(tmp_path / "some")).model.get_layer("votes").vectors.numpy()
+    neighbors(trained, str(tmp_path / "all"))
+    everyone = load_run(str(tmp_path / "all")).model.get_layer("votes").vectors.numpy()
+    places = [int(np.flatnonzero((everyone == one).all(axis=1))[0]) for one in held]
+    assert places == sorted(places)  # in the order of the files
+    assert min(np.histogram(places, 3, (0, 600))[0]) > 15  # and of all of them
 
 
 def test_it_is_put_behind_a_run_once_and_writes_over_nothing(trained, tmp_path):

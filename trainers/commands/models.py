@@ -35,12 +35,13 @@ def average(run: str, out: str, last: int, batch_norm: int | None) -> None:
 @click.option("--temperature", type=float, default=0.07, show_default=True, help="The smaller, the more the nearest ones count.")
 @click.option("--weight", type=float, default=0.33, show_default=True, help="Of the votes in the scores; 0 changes nothing.")
 @click.option("--visual", type=float, default=0.85, show_default=True, help="Share of the first feature in the similarity of two videos.")
-def neighbors(run: str, out: str, data: Sequence[str], number: int, temperature: float, weight: float, visual: float) -> None:
+@click.option("--most", type=click.IntRange(1), default=1 << 20, show_default=True, help="Videos to hold; of more, a random choice.")
+def neighbors(run: str, out: str, data: Sequence[str], number: int, temperature: float, weight: float, visual: float, most: int) -> None:
     """Mix RUN's scores with the labels of the nearest training videos, which the new run holds."""
     with hushed():
         from trainers import neighbors as job
 
-    videos = job.neighbors(run, out, data, number, temperature, weight, visual)
+    videos = job.neighbors(run, out, data, number, temperature, weight, visual, most)
     click.echo(f"{videos:,} videos vote in {out}", err=True)
 
 

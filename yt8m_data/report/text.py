@@ -149,17 +149,19 @@ def advice(out: str, name: str, records: int) -> str:
     """Print the commands that make use of what the policy `auto` wrote, with the settings that were measured (docs/RESULTS.md)."""
     train, eval_, steps = shlex.quote(f"{out}/{name}*"), "--eval 'EVAL*'", [max(epochs * records // _BATCH, 1) for epochs in (3, 10, 11)]
     decay = "--set training.decay=0.3 --set training.decay_examples="
+    names = ("moe", "logistic")
     move = f"{{deltas: {out}/deltas.arrow, scale: 0.7, probability: 1.0, steps: {steps[1]}}}"
     return "\n".join(
         [
             "No video was added: no policy that adds some made models better where that was measured. What did is the mean of two runs,",
-            "one of them on videos that deltas.arrow moves (docs/RESULTS.md). EVAL* are shards that you hold out:",
+            "one of them on videos that deltas.arrow moves, with the votes of each video's neighbours (docs/RESULTS.md). EVAL* are shards",
+            "that you hold out:",
             f"  yt8m-data stats {train} --out stats",
             f"  yt8m-train fit moe --train {train} {eval_} --out runs/moe --set training.epochs=4 {decay}{steps[0] * _BATCH}",
             f"  yt8m-train fit logistic --train {train} {eval_} --out runs/logistic --set {shlex.quote('input.move=' + move)}"
             f" --set training.steps={steps[2]} {decay}{steps[1] * _BATCH}",
-            "  yt8m-train correct runs/moe --counts stats/cooccurrence.npz --out runs/moe_corrected",
-            "  yt8m-train correct runs/logistic --counts stats/cooccurrence.npz --out runs/logistic_corrected",
+            *(f"  yt8m-train neighbors runs/{name} --out runs/{name}_voted" for name in names),
+            *(f"  yt8m-train correct runs/{name}_voted --counts stats/cooccurrence.npz --out runs/{name}_corrected" for name in names),
             "  yt8m-train ensemble runs/moe_corrected runs/logistic_corrected --out both",
         ]
     )
