@@ -37,7 +37,8 @@ def run(out: str) -> None:
         held = [part for pattern in held_out for part in ("--eval", pattern)]
         _command("yt8m-train", "fit", "moe", *patterns, *held, "--out", folder / "runs" / name, *settings)
     data = [part for pattern in held_out for part in ("--data", pattern)]
-    _command("yt8m-train", "evaluate", folder / "runs" / "augmented", *data)
+    for name in ("plain", "augmented"):
+        _command("yt8m-train", "evaluate", folder / "runs" / name, *data, "--counts", stats / "stats.json")  # classes by the same counts
     shown = [part for name in ("plain", "augmented") for part in ("--run", f"{name}={folder / 'runs' / name}")]
     _command("yt8m-data", "report", augmented, *shown, "--out", folder / "report.html")
 
