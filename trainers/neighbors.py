@@ -24,7 +24,14 @@ MOST = 1 << 20  # videos, which are 2.4 GB of YouTube-8M's features
 
 
 class Voters(NamedTuple):
-    """The videos that vote: vectors [N, D] float16, class numbers [N, L] int32, padded with -1, how much each counts, and hashes of ids."""
+    """The videos that vote.
+
+    Attributes:
+      vectors: float16 [N, E], their directions.
+      labels: int32 [N, L], class numbers, padded with -1.
+      label_weights: float32 [N, L], how much each counts.
+      hashes: uint64 [N], of their ids.
+    """
 
     vectors: np.ndarray
     labels: np.ndarray
@@ -48,14 +55,16 @@ def neighbors(
     out: str,
     data: Sequence[str] = (),
     number: int = 50,
-    temperature: float = 0.07,
+    temperature: float = 0.05,
     weight: float = 0.33,
     visual: float = 0.85,
+    scores: float = 0.3,
     most: int = MOST,
 ) -> int:
     """Write a run folder whose model mixes another run's scores with the votes of the nearest videos, which it holds.
 
-    Vectors are the features as they stand in the records, or the mean of all frames, so the votes are the same behind every run.
+    Two videos are near each other if their features are, as they stand in the records, or the means of their frames, and if the model gives
+    them like scores.
 
     Args:
       run_dir: a finished run, of `fit`, `average` or `correct`.
@@ -64,7 +73,8 @@ def neighbors(
       number: of videos that vote on one.
       temperature: see `Votes`.
       weight: of the votes, from 0 to below 1.
-      visual: the first feature's share in the similarity, from 0 to 1; the others share the rest alike.
+      visual: the first feature's share in the likeness of features, from 0 to 1; the others share the rest alike.
+      scores: their share in the similarity, from 0 to 1; the features have the rest.
       most: videos that the model holds; of more, a random choice by id.
 
     Returns:
@@ -77,34 +87,36 @@ def neighbors(
     folder = Path(out)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise DataError(f"{out} is not an empty folder: give another one for the run with neighbors")
-    if not 0 <= visual <= 1:
-        raise DataError(f"visual is {visual}: set the first feature's share to a number from 0 to 1")
+    for name, share in (("visual", visual), ("scores", scores)):
+        if not 0 <= share <= 1:
+            raise DataError(f"the share --{name} is {share}: set it to a number from 0 to 1")
     recipe, train_set, model = run.load_run(run_dir)
     if any(isinstance(layer, Votes) for layer in model.layers):
         raise DataError(f"the run in {run_dir} has neighbors that vote already: give the run that they were put behind")
-    look = keras.Model(model.input, _direction(recipe.data, model.input, visual))
+    look = keras.Model(model.input, _direction(recipe.data, model, visual, scores))
     files = expand(data) if data else train_set.files
     voters = _voters(look, files, layout_for(recipe.data, files), most)
     layer = Votes(model.output_shape[-1], *voters.labels.shape, look.output_shape[-1], number, temperature, weight, name="votes")
     voted = keras.Model(model.input, layer(model.output, look.output), name=recipe.name)
     layer.set_videos(voters.vectors, voters.labels, voters.label_weights)
     run.begin(folder, recipe, train_set)
-    options = {"neighbors": number, "temperature": temperature, "weight": weight, "visual": visual}
+    options = {"neighbors": number, "temperature": temperature, "weight": weight, "visual": visual, "scores": scores}
     write_json(folder / run.NEIGHBORS, {"run": str(run_dir), "files": list(files), "num_videos": len(voters.vectors), **options})
     run.save_model(folder, voted)
     return len(voters.vectors)
 
 
-def _direction(data: DataSchema, inputs: dict[str, Any], visual: float) -> Any:
-    """The direction of each video, [B, D]."""
-    features, others = [inputs[name] for name in data.features], len(data.features) - 1
+def _direction(data: DataSchema, model: keras.Model, visual: float, scores: float) -> Any:
+    """The direction of each video, [B, E]."""
+    features, others = [model.input[name] for name in data.features], len(data.features) - 1
     shares = (visual, *[(1 - visual) / others] * others) if others else (1.0,)
     if data.kind == "frame":
-        frames, mask = FrameFeatures(name="all_frames")(features, inputs["num_frames"])
+        frames, mask = FrameFeatures(name="all_frames")(features, model.input["num_frames"])
         joined = AveragePooling(name="mean_frame")(frames, mask)
     else:
         joined = keras.layers.Concatenate(name="vector")(features) if others else features[0]
-    return Direction(tuple(data.features.values()), shares, name="direction")(joined)
+    layer = Direction(tuple(data.features.values()), [(1 - scores) * share for share in shares], scores, name="direction")
+    return layer(joined, model.output)
 
 
 def _voters(look: keras.Model, files: Sequence[str], data: DataSchema, most: int) -> Voters:

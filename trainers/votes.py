@@ -16,29 +16,44 @@ from trainers.normalize import unit
 from trainers.options import positive, whole, within
 
 _TILE = 1 << 16  # stored videos that are compared at a time: of a batch of 512, 128 MB of similarities
+_PROJECTED = 512  # dimensions to which the scores of more classes are projected
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class Direction(keras.layers.Layer):
-    """Unit vectors whose product is the mean of the cosines between the features, weighted by shares.
+    """Unit vectors whose product is how alike two videos are: the mean of cosines, weighted by shares, of their features and their scores.
+
+    Scores are compared by the cosine of their roots, in which the few high ones do not drown the others. Those of many classes are
+    projected at random first, which keeps cosines (Johnson and Lindenstrauss, 1984) to about 0.04.
 
     Args:
       sizes: of the features that are joined in the last axis, D in all.
-      shares: of each feature; they add up to 1.
+      shares: of each feature.
+      scores: share of the scores; with those of the features it adds up to 1.
     """
 
-    def __init__(self, sizes: Sequence[int], shares: Sequence[float], **kwargs: Any) -> None:
+    def __init__(self, sizes: Sequence[int], shares: Sequence[float], scores: float, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.sizes, self.shares = tuple(sizes), tuple(shares)
+        self.sizes, self.shares, self.scores = tuple(sizes), tuple(shares), scores
 
-    def call(self, x: Any) -> Any:
-        """[B, D] to [B, D]."""
-        parts = ops.split(x, np.cumsum(self.sizes)[:-1].tolist(), axis=-1)
-        return ops.concatenate([unit(part) * share**0.5 for part, share in zip(parts, self.shares, strict=True)], axis=-1)
+    def build(self, x_shape: tuple[int | None, int], p_shape: tuple[int | None, int]) -> None:
+        """Make the projection, where there are many classes."""
+        shape, normal = (p_shape[-1], _PROJECTED), keras.initializers.RandomNormal(stddev=1.0, seed=0)
+        self.projection = (
+            self.add_weight(shape=shape, initializer=normal, trainable=False, name="projection") if p_shape[-1] > _PROJECTED else None
+        )
+
+    def call(self, x: Any, p: Any) -> Any:
+        """Features [B, D] and scores [B, C] to [B, D + C], or to [B, D + 512]."""
+        roots = ops.sqrt(p)
+        ends = np.cumsum(self.sizes).tolist()
+        parts = [x[:, end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
+        parts.append(roots if self.projection is None else ops.matmul(roots, self.projection))
+        return ops.concatenate([unit(part) * share**0.5 for part, share in zip(parts, (*self.shares, self.scores), strict=True)], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Configuration for saving."""
-        return {**super().get_config(), "sizes": self.sizes, "shares": self.shares}
+        return {**super().get_config(), "sizes": self.sizes, "shares": self.shares, "scores": self.scores}
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
@@ -52,7 +67,7 @@ class Votes(keras.layers.Layer):
       num_classes: C.
       num_videos: N, that are stored.
       num_labels: L, the most that one of them has.
-      size: D of their vectors.
+      size: of their vectors, E.
       neighbors: videos that vote; all, where there are fewer.
       temperature: the smaller it is, the more the nearest one counts.
       weight: of the votes; 0 leaves the scores as they are.
@@ -68,7 +83,7 @@ class Votes(keras.layers.Layer):
         num_labels: int,
         size: int,
         neighbors: int = 50,
-        temperature: float = 0.07,
+        temperature: float = 0.05,
         weight: float = 0.33,
         **kwargs: Any,
     ) -> None:
@@ -80,20 +95,20 @@ class Votes(keras.layers.Layer):
         self.neighbors, self.temperature, self.weight = neighbors, temperature, weight
 
     def build(self, p_shape: tuple[int | None, int], x_shape: tuple[int | None, int]) -> None:
-        """Make the vectors, [N, D] float16, and the labels, [N, L] int32, with weights [N, L]; zeros until `set_videos`."""
+        """Make the vectors, [N, E] float16, and the labels, [N, L] int32, with weights [N, L]; zeros until `set_videos`."""
         shape, constant = (self.num_videos, self.num_labels), {"initializer": "zeros", "trainable": False}
         self.vectors = self.add_weight(shape=(self.num_videos, self.size), dtype="float16", autocast=False, name="vectors", **constant)
         self.labels = self.add_weight(shape=shape, dtype="int32", name="labels", **constant)
         self.label_weights = self.add_weight(shape=shape, name="label_weights", **constant)
 
     def set_videos(self, vectors: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> None:
-        """Take vectors [N, D], and class numbers [N, L], padded with -1, with how much each counts, [N, L]."""
+        """Take vectors [N, E], and class numbers [N, L], padded with -1, with how much each counts, [N, L]."""
         self.vectors.assign(vectors)
         self.labels.assign(np.maximum(labels, 0))
         self.label_weights.assign(np.where(labels < 0, 0, weights))
 
     def call(self, p: Any, x: Any) -> Any:
-        """Scores [B, C] and the directions of the same videos [B, D] to [B, C] float32."""
+        """Scores [B, C] and the directions of the same videos [B, E] to [B, C] float32."""
         similarities, places = self._nearest(x)
         shares = ops.exp((similarities - similarities[:, :1]) / self.temperature)  # the nearest one comes first
         shares /= ops.sum(shares, axis=1, keepdims=True)

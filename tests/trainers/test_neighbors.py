@@ -43,7 +43,7 @@ def examples(pattern: str) -> tuple[list[np.ndarray], list[list[int]]]:
 
 
 def votes(stored: list[np.ndarray], labels: list, asking: list[np.ndarray], shares, number: int, temperature: float, classes: int):
-    """The votes by the formula, [B, C] of float64; what is stored is rounded to float16, as the model's is."""
+    """The votes by the formula, [B, C] of float64, of features and roots of scores; what is stored is rounded to float16."""
 
     def directions(features: list[np.ndarray]) -> np.ndarray:
         parts = [x / np.linalg.norm(x, axis=1, keepdims=True) * share**0.5 for x, share in zip(features, shares, strict=True)]
@@ -61,14 +61,15 @@ def votes(stored: list[np.ndarray], labels: list, asking: list[np.ndarray], shar
 
 def test_a_run_with_neighbors_is_a_run(trained, made, tmp_path):
     out = str(tmp_path / "voted")
-    assert neighbors(trained, out, number=7, temperature=0.2, weight=0.4, visual=0.6) == 600
-    stored, labels = examples(made.train)
-    expected = votes(stored, labels, examples(made.eval)[0], (0.6, 0.4), 7, 0.2, 30)
+    assert neighbors(trained, out, number=7, temperature=0.2, weight=0.4, visual=0.6, scores=0.25) == 600
+    features, labels = examples(made.train)
+    p, stored, asking = scores(trained, made.eval), [*features, np.sqrt(scores(trained, made.train))], examples(made.eval)[0]
+    expected = votes(stored, labels, [*asking, np.sqrt(p)], (0.45, 0.3, 0.25), 7, 0.2, 30)
     found = scores(out, made.eval)
-    np.testing.assert_allclose(found, 0.6 * scores(trained, made.eval) + 0.4 * expected, atol=1e-4)
+    np.testing.assert_allclose(found, 0.6 * p + 0.4 * expected, atol=1e-4)
     assert evaluate(out, [made.eval])["gap"] > evaluate(trained, [made.eval])["gap"]  # that one has learned for 20 steps
     noted = {"run": trained, "files": expand([made.train]), "num_videos": 600}
-    assert read_json(f"{out}/neighbors.json") == {**noted, "neighbors": 7, "temperature": 0.2, "weight": 0.4, "visual": 0.6}
+    assert read_json(f"{out}/neighbors.json") == {**noted, "neighbors": 7, "temperature": 0.2, "weight": 0.4, "visual": 0.6, "scores": 0.25}
     shutil.copytree(out, tmp_path / "moved")
     np.testing.assert_array_equal(scores(str(tmp_path / "moved"), made.eval), found)
     with pytest.raises(DataError, match="is no run folder of `fit`"):
@@ -101,7 +102,7 @@ def test_frames_have_the_neighbors_of_their_means(made_frames, tmp_path):
     fit("average", [made_frames.train], [made_frames.eval], run, small)
     stored, asking = planted.make(400, 0, "train"), planted.make(150, 1, "eval")
     labelled = [number for number, labels in enumerate(stored.labels) if labels]
-    assert neighbors(run, out, number=5, temperature=0.1, weight=0.5) == len(labelled) < 400
+    assert neighbors(run, out, number=5, temperature=0.1, weight=0.5, scores=0.0) == len(labelled) < 400
 
     def means(found) -> list[np.ndarray]:
         return [np.stack([dequantize(frames).mean(axis=0) for frames in feature]) for feature in found.frames.values()]
@@ -151,7 +152,8 @@ def test_weight_0_changes_nothing(trained, made, tmp_path):
     ("options", "message"),
     [
         ({"weight": 1.0}, "weight of votes is 1.0: set it to a number of at least 0 and below 1"),
-        ({"visual": 1.5}, "visual is 1.5: set the first feature's share to a number from 0 to 1"),
+        ({"visual": 1.5}, "the share --visual is 1.5: set it to a number from 0 to 1"),
+        ({"scores": -0.5}, "the share --scores is -0.5: set it to a number from 0 to 1"),
         ({"number": 0}, "neighbors of votes is 0: set it to a whole number of at least 1"),
         ({"data": ["none*"]}, "none"),
         ({"data": ["{made.unlabelled}"]}, "there are no labels in"),

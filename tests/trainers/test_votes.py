@@ -85,21 +85,35 @@ def test_a_saved_layer_is_the_same(tmp_path):
     assert loaded.layers[-1].vectors.dtype == "float16"
 
 
-@given(seed=st.integers(0, 2**32), share=st.floats(0, 1))
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+@given(seed=st.integers(0, 2**32), share=st.floats(0, 1), scores=st.floats(0, 1))
 @settings(max_examples=30)
-def test_directions_multiply_to_the_mean_cosine(seed, share):
-    x = np.random.default_rng(seed).normal(size=(2, 9)).astype(np.float32)
-    a, b = Direction((6, 3), (share, 1 - share))(x).numpy()
-
-    def cosine(part: slice) -> float:
-        return x[0, part] @ x[1, part] / np.linalg.norm(x[0, part]) / np.linalg.norm(x[1, part])
-
-    assert a @ b == pytest.approx(share * cosine(slice(0, 6)) + (1 - share) * cosine(slice(6, 9)), abs=1e-5)
+def test_directions_multiply_to_the_mean_cosine(seed, share, scores):
+    random = np.random.default_rng(seed)
+    x, p = random.normal(size=(2, 9)).astype(np.float32), random.random((2, 4)).astype(np.float32)
+    shares = (share * (1 - scores), (1 - share) * (1 - scores))
+    a, b = Direction((6, 3), shares, scores)(x, p).numpy()
+    expected = shares[0] * cosine(*x[:, :6]) + shares[1] * cosine(*x[:, 6:]) + scores * cosine(*np.sqrt(p))
+    assert a @ b == pytest.approx(expected, abs=1e-5)
     assert a @ a == pytest.approx(1, abs=1e-5)
 
 
-def test_a_video_of_zeros_has_no_direction_and_is_scored():
-    assert not Direction((2, 1), (0.5, 0.5))(np.zeros((1, 3), np.float32)).numpy().any()
+def test_the_scores_of_many_classes_keep_their_cosines_nearly():
+    random = np.random.default_rng(3)
+    p = random.random((50, 2000)).astype(np.float32) ** 4
+    directions = Direction((1,), (0.0,), 1.0)(np.ones((50, 1), np.float32), p).numpy()
+    assert directions.shape == (50, 1 + 512)
+    exact = np.sqrt(p) / np.linalg.norm(np.sqrt(p), axis=1, keepdims=True)
+    error = directions @ directions.T - exact @ exact.T
+    assert np.abs(error).max() < 5 / 512**0.5
+    np.testing.assert_array_equal(Direction((1,), (0.0,), 1.0)(np.ones((50, 1), np.float32), p), directions)  # every time
+
+
+def test_a_video_of_zeros_has_no_direction():
+    assert not Direction((2, 1), (0.4, 0.4), 0.2)(np.zeros((1, 3), np.float32), np.zeros((1, 5), np.float32)).numpy().any()
 
 
 @pytest.mark.parametrize(

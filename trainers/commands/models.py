@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -32,16 +33,19 @@ def average(run: str, out: str, last: int, batch_norm: int | None) -> None:
 @click.option("--out", type=click.Path(), required=True, help="Folder of the new run.")
 @click.option("--data", multiple=True, help="Pattern of the shards whose videos vote; repeatable.  [default: those of RUN's training]")
 @click.option("--neighbors", "number", type=click.IntRange(1), default=50, show_default=True, help="Videos that vote on one.")
-@click.option("--temperature", type=float, default=0.07, show_default=True, help="The smaller, the more the nearest ones count.")
+@click.option("--temperature", type=float, default=0.05, show_default=True, help="The smaller, the more the nearest ones count.")
 @click.option("--weight", type=float, default=0.33, show_default=True, help="Of the votes in the scores; 0 changes nothing.")
-@click.option("--visual", type=float, default=0.85, show_default=True, help="Share of the first feature in the similarity of two videos.")
+@click.option(
+    "--visual", type=float, default=0.85, show_default=True, help="Share of the first feature in the likeness of two videos' features."
+)
+@click.option("--scores", type=float, default=0.3, show_default=True, help="Share of RUN's own scores in the similarity of two videos.")
 @click.option("--most", type=click.IntRange(1), default=1 << 20, show_default=True, help="Videos to hold; of more, a random choice.")
-def neighbors(run: str, out: str, data: Sequence[str], number: int, temperature: float, weight: float, visual: float, most: int) -> None:
+def neighbors(run: str, out: str, data: Sequence[str], **options: Any) -> None:
     """Mix RUN's scores with the labels of the nearest training videos, which the new run holds."""
     with hushed():
         from trainers import neighbors as job
 
-    videos = job.neighbors(run, out, data, number, temperature, weight, visual, most)
+    videos = job.neighbors(run, out, data, **options)
     click.echo(f"{videos:,} videos vote in {out}", err=True)
 
 
