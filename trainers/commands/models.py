@@ -39,7 +39,7 @@ def average(run: str, out: str, last: int, batch_norm: int | None) -> None:
     "--visual", type=float, default=0.85, show_default=True, help="Share of the first feature in the likeness of two videos' features."
 )
 @click.option("--scores", type=float, default=0.3, show_default=True, help="Share of RUN's own scores in the similarity of two videos.")
-@click.option("--most", type=click.IntRange(1), default=1 << 20, show_default=True, help="Videos to hold; of more, a random choice.")
+@click.option("--most", type=click.IntRange(1), default=1 << 18, show_default=True, help="Videos to hold; of more, a random choice.")
 def neighbors(run: str, out: str, data: Sequence[str], **options: Any) -> None:
     """Mix RUN's scores with the labels of the nearest training videos, which the new run holds."""
     with hushed():
