@@ -95,15 +95,15 @@ class Votes(keras.layers.Layer):
         self.neighbors, self.temperature, self.weight = neighbors, temperature, weight
 
     def build(self, p_shape: tuple[int | None, int], x_shape: tuple[int | None, int]) -> None:
-        """Make the vectors, [N, E] float16, and the labels, [N, L] int32, with weights [N, L]; zeros until `set_videos`."""
+        """Make the vectors, [E, N] float16, as products want them, and labels, [N, L] int32, with weights; zeros until `set_videos`."""
         shape, constant = (self.num_videos, self.num_labels), {"initializer": "zeros", "trainable": False}
-        self.vectors = self.add_weight(shape=(self.num_videos, self.size), dtype="float16", autocast=False, name="vectors", **constant)
+        self.vectors = self.add_weight(shape=(self.size, self.num_videos), dtype="float16", autocast=False, name="vectors", **constant)
         self.labels = self.add_weight(shape=shape, dtype="int32", name="labels", **constant)
         self.label_weights = self.add_weight(shape=shape, name="label_weights", **constant)
 
     def set_videos(self, vectors: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> None:
         """Take vectors [N, E], and class numbers [N, L], padded with -1, with how much each counts, [N, L]."""
-        self.vectors.assign(vectors)
+        self.vectors.assign(vectors.T)
         self.labels.assign(np.maximum(labels, 0))
         self.label_weights.assign(np.where(labels < 0, 0, weights))
 
@@ -122,8 +122,8 @@ class Votes(keras.layers.Layer):
         """The similarities of the nearest videos and their numbers, [B, K] each."""
         found = []
         for start in range(0, self.num_videos, _TILE):
-            some = ops.cast(self.vectors[start : start + _TILE], "float32")
-            values, places = ops.top_k(ops.matmul(x, ops.transpose(some)), min(self.neighbors, some.shape[0]))
+            some = ops.cast(self.vectors[:, start : start + _TILE], "float32")
+            values, places = ops.top_k(ops.matmul(x, some), min(self.neighbors, some.shape[1]))
             found.append((values, places + start))
         if len(found) == 1:
             return found[0]

@@ -174,9 +174,9 @@ def test_of_many_videos_some_are_held_whatever_their_order(trained, made, tmp_pa
     for name, data in (("some", files), ("turned", files[::-1])):
         assert neighbors(trained, str(tmp_path / name), data, most=100) == 100
     np.testing.assert_allclose(scores(str(tmp_path / "turned"), made.eval), scores(str(tmp_path / "some"), made.eval), atol=1e-6)
-    held = load_run(str(tmp_path / "some")).model.get_layer("votes").vectors.numpy()
+    held = load_run(str(tmp_path / "some")).model.get_layer("votes").vectors.numpy().T
     neighbors(trained, str(tmp_path / "all"))
-    everyone = load_run(str(tmp_path / "all")).model.get_layer("votes").vectors.numpy()
+    everyone = load_run(str(tmp_path / "all")).model.get_layer("votes").vectors.numpy().T
     places = [int(np.flatnonzero((everyone == one).all(axis=1))[0]) for one in held]
     assert places == sorted(places)  # in the order of the files
     assert min(np.histogram(places, 3, (0, 600))[0]) > 15  # and of all of them
