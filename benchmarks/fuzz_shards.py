@@ -27,7 +27,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from beam_jobs.layout import Layout
-from yt8m_data import codec, heads, tfrecord
+from yt8m_data import checksum, codec, heads, tfrecord
 from yt8m_data.chunks import Chunks
 from yt8m_data.errors import DataError
 from yt8m_data.proto import Example, SequenceExample
@@ -67,7 +67,7 @@ class Tally:
 def frame(record: bytes, length: int | None = None) -> bytes:
     """A record with its header and right checksums; with a length that lies, if given."""
     packed = struct.pack("<Q", (len(record) if length is None else length) % 2**64)
-    return packed + struct.pack("<I", tfrecord.masked_crc(packed)) + record + struct.pack("<I", tfrecord.masked_crc(record))
+    return packed + struct.pack("<I", checksum.masked_crc(packed)) + record + struct.pack("<I", checksum.masked_crc(record))
 
 
 def flip_bits(records: list[bytes], random: np.random.Generator) -> Case:

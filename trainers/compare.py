@@ -7,7 +7,8 @@ import numpy as np
 
 from trainers.ensemble import load
 from trainers.evaluate import scored, training_counts
-from trainers.metrics import FREQUENCY_BUCKETS, Metrics, bucket_name, in_bucket, tie_keys
+from trainers.metrics import FREQUENCY_BUCKETS, Metrics, bucket_name, in_bucket
+from trainers.ranks import tie_keys
 from yt8m_data.errors import DataError
 from yt8m_data.shards import expand, stable_hash, unit_interval
 

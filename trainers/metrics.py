@@ -6,18 +6,16 @@ prevalence. Video ids must be unique.
 """
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from trainers.ranks import hashed, ranks_of, top
+from trainers.score_columns import ScoreColumns
 from yt8m_data.errors import DataError
-from yt8m_data.shards import stable_hash
 
 FREQUENCY_BUCKETS = ((1, 2), (3, 9), (10, 29), (30, 99), (100, None))  # positives in the training set, both ends included
-_CHUNK_BYTES = 1 << 26
-_CLASS_BLOCK = 64
 _BINS = 15
 
 
@@ -50,7 +48,7 @@ class Metrics:
     def __init__(self, num_classes: int, top_k: int = 20) -> None:
         self.num_classes = num_classes
         self.top_k = min(top_k, num_classes)
-        self._columns = _ScoreColumns(num_classes)
+        self._columns = ScoreColumns(num_classes)
         self._hashes: list[np.ndarray] = []  # [B] uint64 each
         self._tops: list[tuple[np.ndarray, ...]] = []  # scores, classes, hits, tie keys: each [B, top_k]
         self._positives: list[tuple[np.ndarray, np.ndarray]] = []  # row in the whole set, class
@@ -73,12 +71,12 @@ class Metrics:
         if not np.isfinite(scores).all():
             raise DataError("a predicted score is not finite: the model has diverged, train it again with a smaller training.learning_rate")
         check_labels(labels, self.num_classes)
-        hashes = _hash(ids)
+        hashes = hashed(ids)
         rows, classes = _distinct(labels)
         counts = np.bincount(rows, minlength=len(scores))
 
         width = min(self.num_classes, max(self.top_k, int(counts.max(initial=0))))
-        top_scores, top_classes, keys = _top(scores, hashes, width)
+        top_scores, top_classes, keys = top(scores, hashes, width)
         hits = (top_classes[:, :, None] == labels[:, None, :]).any(axis=2)
         within = np.arange(width) < counts[:, None]
         self._perr.append((hits & within & (top_scores > 0)).sum(axis=1) / np.maximum(counts, 1))
@@ -133,7 +131,7 @@ class Metrics:
             return result
         hashes = self.hashes()
         for label, column, positives in self.columns():
-            ranks = np.sort(_ranks(column, np.sort(column), positives, hashes, label))
+            ranks = np.sort(ranks_of(column, np.sort(column), positives, hashes, label))
             result[label] = (np.arange(1, len(ranks) + 1) / ranks).mean()
         return result
 
@@ -237,11 +235,6 @@ def bucket_name(bucket: tuple[int, int | None]) -> str:
     return f"{low}-{high}" if high else f"{low}+"
 
 
-def top_classes(ids: Sequence[bytes], scores: np.ndarray, k: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """The scores and class numbers of each video's k best classes, each [B, min(k, C)], best first, ties broken as in the metrics."""
-    return _top(scores, _hash(ids), min(k, scores.shape[1]))[:2]
-
-
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
     """Raise DataError where a label is not below `num_classes`."""
     largest = int(labels.max(initial=-1))
@@ -251,50 +244,6 @@ def check_labels(labels: np.ndarray, num_classes: int) -> None:
         )
 
 
-class _ScoreColumns:
-    """Scores written row by row and read class by class: chunks of rows are turned round and spilled to a temporary file."""
-
-    def __init__(self, num_classes: int) -> None:
-        self._rows = max(1, _CHUNK_BYTES // (4 * num_classes))
-        self._buffer = np.empty((self._rows, num_classes), np.float32)
-        self._filled = 0
-        self._spilled = 0  # chunks in the file
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it goes with the object)
-
-    def append(self, scores: np.ndarray) -> None:
-        while len(scores):
-            part = scores[: self._rows - self._filled]
-            self._buffer[self._filled : self._filled + len(part)] = part
-            self._filled += len(part)
-            scores = scores[len(part) :]
-            if self._filled == self._rows:
-                self._file.seek(0, 2)
-                self._file.write(np.ascontiguousarray(self._buffer.T).data)
-                self._spilled += 1
-                self._filled = 0
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        """The scores in chunks of videos, each [C, rows]."""
-        for i in range(self._spilled):
-            yield self._read(i, 0, self._buffer.shape[1])
-        yield self._buffer[: self._filled].T
-
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The scores in blocks of classes: (first class, [up to 64, videos])."""
-        for first in range(0, self._buffer.shape[1], _CLASS_BLOCK):
-            last = min(first + _CLASS_BLOCK, self._buffer.shape[1])
-            parts = [self._read(i, first, last) for i in range(self._spilled)]
-            yield first, np.concatenate([*parts, self._buffer[: self._filled, first:last].T], axis=1)
-
-    def _read(self, chunk: int, first: int, last: int) -> np.ndarray:
-        self._file.seek(4 * self._rows * (chunk * self._buffer.shape[1] + first))
-        return np.frombuffer(self._file.read(4 * self._rows * (last - first)), np.float32).reshape(-1, self._rows)
-
-
-def _hash(ids: Sequence[bytes]) -> np.ndarray:
-    return stable_hash(0, ids, "metrics: ties")
-
-
 def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and classes of padded labels [B, L], each pair once, in order."""
     rows, places = np.nonzero(labels >= 0)
@@ -302,38 +251,3 @@ def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return rows, rows
     pairs = np.unique(np.stack([rows, labels[rows, places]]), axis=1)
     return pairs[0], pairs[1]
-
-
-def tie_keys(hashes: np.ndarray, classes: np.ndarray | int) -> np.ndarray:
-    """One pseudo-random uint64 per (video, class): the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
-    with np.errstate(over="ignore"):
-        x = hashes + (np.asarray(classes, np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
-def _top(scores: np.ndarray, hashes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, classes and tie keys of each row's k best, each [B, k], best first, ties by key."""
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    cut = np.take_along_axis(scores, best, axis=1).min(axis=1)
-    for row in np.flatnonzero((scores >= cut[:, None]).sum(axis=1) > k):  # the cut falls among equal scores
-        candidates = np.flatnonzero(scores[row] >= cut[row])
-        best[row] = candidates[np.lexsort((tie_keys(hashes[row], candidates), -scores[row, candidates]))[:k]]
-    values, keys = np.take_along_axis(scores, best, axis=1), tie_keys(hashes[:, None], best)
-    order = np.lexsort((keys, -values), axis=1)
-    return tuple(np.take_along_axis(a, order, axis=1) for a in (values, best, keys))
-
-
-def _ranks(column: np.ndarray, ascending: np.ndarray, rows: np.ndarray, hashes: np.ndarray, label: int) -> np.ndarray:
-    """Ranks from 1 of some videos in a class's list of scores, best first, ties by key."""
-    scores = column[rows]
-    upto = np.searchsorted(ascending, scores, "right")
-    ranks = len(column) - upto + 1
-    shared = upto - np.searchsorted(ascending, scores, "left") > 1
-    for value in np.unique(scores[shared]):
-        tied = np.flatnonzero(column == value)
-        place = np.argsort(np.argsort(tie_keys(hashes[tied], label), kind="stable"))
-        mine = scores == value
-        ranks[mine] += place[np.searchsorted(tied, rows[mine])]
-    return ranks

@@ -7,8 +7,8 @@ from typing import BinaryIO
 import numpy as np
 
 from trainers.ensemble import load
-from trainers.metrics import top_classes
 from trainers.prediction_file import parquet
+from trainers.ranks import top_classes
 from yt8m_data.errors import DataError
 from yt8m_data.shards import atomic_write, expand
 

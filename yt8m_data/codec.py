@@ -18,6 +18,7 @@ from yt8m_data import readers, wire
 from yt8m_data.encoding import encode
 from yt8m_data.errors import BadRecord
 from yt8m_data.heads import HeadBlock
+from yt8m_data.prefixes import Prefixes, entry_prefixes, frame_header
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.readers import Found, Refused
 from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
@@ -153,7 +154,7 @@ def decode_heads(block: HeadBlock, schema: Schema, provenance: bool = False) -> 
 
 def _frames_by_length(lengths: np.ndarray, features: tuple[Feature, ...]) -> np.ndarray:
     """Number of frames whose feature lists are so many bytes long, int32 [N]; -1 where there is none."""
-    most = int(lengths.max(initial=0)) // sum(len(wire.frame_header(feature.size)) + feature.size for feature in features)
+    most = int(lengths.max(initial=0)) // sum(len(frame_header(feature.size)) + feature.size for feature in features)
     sizes = _sizes_by_frames(features, 1 << most.bit_length())
     found = np.searchsorted(sizes, lengths).clip(max=len(sizes) - 1)  # a negative length finds 0 frames, whose lists are not as short
     return np.where(sizes[found] == lengths, found, -1).astype(np.int32)
@@ -166,9 +167,9 @@ def _sizes_by_frames(features: tuple[Feature, ...], most: int) -> np.ndarray:
     for count in range(most + 1):
         lists = 0
         for feature in features:
-            frames = count * (len(wire.frame_header(feature.size)) + feature.size)
-            lists += len(wire.entry_prefixes(feature.name.encode())[frames]) + frames
-        sizes.append(len(wire.Prefixes(bytes([wire.FIELD_2]))[lists]) + lists)
+            frames = count * (len(frame_header(feature.size)) + feature.size)
+            lists += len(entry_prefixes(feature.name.encode())[frames]) + frames
+        sizes.append(len(Prefixes(bytes([wire.FIELD_2]))[lists]) + lists)
     return np.array(sizes)
 
 

@@ -14,9 +14,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from yt8m_data import tfrecord
+from yt8m_data import checksum, tfrecord
 
-_HEADER, _CRC, _MOST, _MASK = tfrecord.HEADER_BYTES, tfrecord.CRC_BYTES, tfrecord.MAX_RECORD_BYTES, tfrecord.MASK
+_HEADER, _CRC, _MOST, _MASK = tfrecord.HEADER_BYTES, tfrecord.CRC_BYTES, tfrecord.MAX_RECORD_BYTES, checksum.MASK
 _BAD_HEADER, _TOO_LONG = 1, 2
 
 # Functions of C by name, so that machine code out of the cache finds them; places in memory are numbers.
@@ -53,7 +53,7 @@ def machine_code(function: Callable[..., Any]) -> Callable[..., Any]:
 @functools.cache
 def finds_checksum() -> bool:
     """Whether the C function behind the checksum is to be found; what calls `masked_crc` is to ask first, since this is how it is found."""
-    address = tfrecord.checksum_address()
+    address = checksum.checksum_address()
     if address:
         llvmlite.binding.add_symbol("yt8m_crc32c", address)
     return bool(address)

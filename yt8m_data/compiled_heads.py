@@ -12,6 +12,7 @@ import pyarrow as pa
 from yt8m_data import wire
 from yt8m_data.compiled import byte_at, copy, int32_at, machine_code
 from yt8m_data.encoding import Octets, Vectors, columns_of
+from yt8m_data.prefixes import entry_prefixes
 from yt8m_data.schema import OTHER, PROVENANCE, SEGMENTS, Schema
 
 _BARE, _VECTOR = 0, -1  # instead of the tag of a Feature's kind: what has no header, and what stands elsewhere
@@ -106,11 +107,11 @@ def _columns(heads: pa.RecordBatch, schema: Schema) -> dict[str, pa.Array]:
 def _compiled(columns: dict[str, pa.Array], schema: Schema, count: int) -> Beside:
     renamed = {"id": schema.id_key, "labels": schema.labels_key}
     keys = {renamed.get(name, name): column for name, column in columns.items() if name != OTHER}
-    entries = {key: _entries(column, wire.entry_prefixes(key.encode()).headers[-1]) for key, column in keys.items()}
+    entries = {key: _entries(column, entry_prefixes(key.encode()).headers[-1]) for key, column in keys.items()}
     numbers = {feature.name: number for number, feature in enumerate(schema.features)}
     for feature in schema.features:
         size = 4 * feature.size
-        prefix = wire.entry_prefixes(feature.name.encode(), bytes([wire.FLOAT]), b"\x0a")[size]
+        prefix = entry_prefixes(feature.name.encode(), bytes([wire.FLOAT]), b"\x0a")[size]
         entries[feature.name] = _Entries(prefix, _VECTOR, 0, size)
     ordered = [entries[key] for key in sorted(entries)]
     if OTHER in columns:

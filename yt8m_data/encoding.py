@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from yt8m_data import wire
+from yt8m_data.prefixes import Prefixes, entry_prefixes, frame_header
 from yt8m_data.schema import LABEL_WEIGHTS, OTHER, PROVENANCE, SEGMENTS, Feature, Schema
 from yt8m_data.tfrecord import Framed
+from yt8m_data.varint import encode_varint
 
 
 class Vectors(NamedTuple):
@@ -84,7 +86,7 @@ def columns_of(batch: pa.RecordBatch, schema: Schema) -> list[Vectors | Octets]:
     lists: dict[str, list[_Column]] = {}
     for number, feature in enumerate(schema.features):
         if schema.kind == "video":
-            prefix = wire.entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size]
+            prefix = entry_prefixes(feature.name.encode(), b"\x12", b"\x0a")[4 * feature.size]
             entries[feature.name] = [Vectors(prefix, 4 * feature.size, number)]
         else:
             lists[feature.name] = _encode_frames(batch.column(feature.name), feature)
@@ -102,7 +104,7 @@ def _message(columns: list[_Column], tag: bytes, count: int) -> list[Vectors | O
     sizes = sum((_sizes(column, slice(0, count)) for column in columns), np.zeros(count, np.int64))
     sizes += sum(len(column.prefix) for column in columns if isinstance(column, Vectors))
     joined: list[Vectors | Octets] = []
-    together: list[pa.BinaryArray] = [_by_length(wire.Prefixes(tag), sizes)]
+    together: list[pa.BinaryArray] = [_by_length(Prefixes(tag), sizes)]
     for column in [*columns, None]:
         if isinstance(column, pa.BinaryArray):
             together.append(column)
@@ -171,18 +173,18 @@ def _encode_lists(column: pa.Array, key: str, kind: bytes, packed: np.ndarray, b
 
 
 @functools.cache
-def _of_lists(key: str, kind: bytes) -> wire.Prefixes:
-    prefixes = wire.entry_prefixes(key.encode(), kind, b"\x0a")
-    prefixes[0] = wire.entry_prefixes(key.encode(), kind)[0]  # without values there is no list either
+def _of_lists(key: str, kind: bytes) -> Prefixes:
+    prefixes = entry_prefixes(key.encode(), kind, b"\x0a")
+    prefixes[0] = entry_prefixes(key.encode(), kind)[0]  # without values there is no list either
     return prefixes
 
 
 @functools.cache
-def _of_strings(key: str) -> wire.Prefixes:
-    return wire.entry_prefixes(key.encode(), b"\x0a", b"\x0a")
+def _of_strings(key: str) -> Prefixes:
+    return entry_prefixes(key.encode(), b"\x0a", b"\x0a")
 
 
-def _by_length(prefixes: wire.Prefixes, lengths: np.ndarray, column: pa.Array | None = None) -> pa.BinaryArray:
+def _by_length(prefixes: Prefixes, lengths: np.ndarray, column: pa.Array | None = None) -> pa.BinaryArray:
     """What stands before the payload of each row, by its length (int64 [N]); null where the column is."""
     distinct, number = _distinct(lengths)
     absent = None if column is None or not column.null_count else column.is_null().to_numpy(zero_copy_only=False)
@@ -219,14 +221,14 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _varint(value: int) -> bytes:
-    return wire.encode_varint(value % 2**64)
+    return encode_varint(value % 2**64)
 
 
 def _encode_frames(column: pa.ListArray, feature: Feature) -> list[_Column]:
-    header = np.frombuffer(wire.frame_header(feature.size), np.uint8)
+    header = np.frombuffer(frame_header(feature.size), np.uint8)
     values = column.flatten()
     codes = np.frombuffer(values.buffers()[1], np.uint8)[values.offset * feature.size :][: len(values) * feature.size]
     frames = np.hstack([np.broadcast_to(header, (len(values), len(header))), codes.reshape(-1, feature.size)])
-    prefixes, counts = wire.entry_prefixes(feature.name.encode()), column.value_lengths().to_numpy().astype(np.int64)
+    prefixes, counts = entry_prefixes(feature.name.encode()), column.value_lengths().to_numpy().astype(np.int64)
     sizes = counts * frames.shape[1]
     return [_by_length(prefixes, sizes), Octets(frames.reshape(-1), np.append(0, np.cumsum(sizes)))]

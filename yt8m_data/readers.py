@@ -12,9 +12,11 @@ from google.protobuf.message import DecodeError
 
 from yt8m_data import wire
 from yt8m_data.errors import BadRecord
+from yt8m_data.prefixes import Prefixes
 from yt8m_data.proto import Example, SequenceExample
 from yt8m_data.schema import OTHER, SEGMENTS, Feature, Schema
 from yt8m_data.tfrecord import RecordBlock
+from yt8m_data.varint import varints
 
 
 class Refused:
@@ -80,7 +82,7 @@ def _integers(found: Found, key: str, refused: Refused) -> tuple[np.ndarray, np.
     lists, not_integers = found.context[key.encode()], f"{key!r} is not a list of integers"
     refused.add((lists.kind != wire.INT64) & (lists.kind != 0), "label", not_integers)
     lengths = np.where(refused.rows, 0, lists.lengths)
-    values, counts, malformed = wire.varints(wire.concatenate(found.data, lists.starts, lengths), lengths)
+    values, counts, malformed = varints(wire.concatenate(found.data, lists.starts, lengths), lengths)
     if malformed.any():  # a run that does not end spoils the one behind it: leave it out and read the others again
         refused.add(malformed, "label", not_integers)
         return _integers(found, key, refused)
@@ -132,13 +134,13 @@ def _floats(found: Found, key: str, refused: Refused) -> tuple[np.ndarray, np.nd
 
 def check_others(found: Found, schema: Schema, refused: Refused) -> None:
     """Refuse records that protobuf would, for what stands under keys that nobody asked for; and, with OTHER, unknown feature lists."""
-    prefixes = wire.Prefixes(b"\x0a")
+    prefixes = Prefixes(b"\x0a")
     for row, entry in _entries(found, found.others, plain=False):
         try:
             Example.FromString(prefixes[len(entry)] + entry)
         except DecodeError:
             refused.add_row(row, "parse", "one of its further keys holds no tf.Feature")
-    prefixes = wire.Prefixes(b"\x12")
+    prefixes = Prefixes(b"\x12")
     for row, entry in _entries(found, found.other_lists, plain=False):
         try:
             [read] = SequenceExample.FromString(prefixes[len(entry)] + entry).feature_lists.feature_list

@@ -4,19 +4,17 @@ A file is a run of records, each `length: uint64`, `crc(length): uint32`, `data:
 crc is the masked CRC-32C of TensorFlow's `core/lib/io/record_writer.h`.
 """
 
-import ctypes
-import functools
-import importlib
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
 
 from yt8m_data import wire
+from yt8m_data.checksum import MASK, length_crc, masked_crc, unlocked_crc
 from yt8m_data.errors import BadRecord
 from yt8m_data.gzipped import MAGIC, GzipStream
 
@@ -31,7 +29,6 @@ _HEADER = struct.Struct("<QI")
 LENGTH, CRC = struct.Struct("<Q"), struct.Struct("<I")
 HEADER_BYTES, CRC_BYTES = _HEADER.size, CRC.size
 FRAME_BYTES = HEADER_BYTES + CRC_BYTES  # around each record
-MASK = 0xA282EAD8
 PROBE_BYTES = HEADER_BYTES  # of a file that `is_gzip` looks at
 
 # Why a file cannot be read on: the kind of the bad record and its reason.
@@ -52,12 +49,6 @@ class Scanned(NamedTuple):
     bounds: np.ndarray
     good: np.ndarray
     fault: Fault | None
-
-
-def masked_crc(data: bytes) -> int:
-    """CRC-32C of `data`, rotated right by 15 bits and shifted by a constant (TensorFlow's mask)."""
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + MASK) & 0xFFFFFFFF
 
 
 @dataclass
@@ -243,35 +234,6 @@ def _write_framed(stream: BinaryIO, framed: Framed) -> int:
     return len(data)
 
 
-@functools.lru_cache(1 << 16)
-def length_crc(length: int) -> int:
-    """The masked CRC of a record's length."""
-    return masked_crc(struct.pack("<q", length))
-
-
-@functools.cache
-def _c_checksum() -> Any:
-    """The C function behind `google_crc32c`, which takes a place and a number of bytes; None where there is none, or none to be found."""
-    try:
-        function = ctypes.CDLL(importlib.import_module("google_crc32c._crc32c").__file__).crc32c_value
-    except (ImportError, OSError, AttributeError):
-        return None
-    function.restype, function.argtypes = ctypes.c_uint32, [ctypes.c_void_p, ctypes.c_size_t]
-    return function
-
-
-def checksum_address() -> int:
-    """Where the C function behind the checksum lies: uint32 of a place and a number of bytes; 0 where there is none to be found."""
-    return ctypes.cast(_c_checksum(), ctypes.c_void_p).value or 0
-
-
-@functools.cache
-def _unlocked() -> Callable[[np.ndarray], int]:
-    """What computes the CRC-32C of an array, uint8, while other threads go on, where it can; `google_crc32c` itself keeps Python's lock."""
-    function = _c_checksum()
-    return google_crc32c.value if function is None else lambda data: function(data.ctypes.data, data.nbytes)
-
-
 def _fill(stream: BinaryIO, buffer: np.ndarray, have: int) -> int:
     """Read on into `buffer[have:]`; return where the bytes end, which is before the end of the buffer only at the end of the file."""
     view = buffer.data
@@ -286,7 +248,7 @@ def plain_scan(data: np.ndarray) -> Scanned:
     checksums: list[int] = []
     known: dict[int, int] = {}  # records of one kind share few lengths, so most headers have been checked before
     view, size, end = data.data, len(data), 0
-    unpack, checksum, unlocked = _HEADER.unpack_from, google_crc32c.value, _unlocked()  # names to look up once, not once per record
+    unpack, checksum, unlocked = _HEADER.unpack_from, google_crc32c.value, unlocked_crc()  # names to look up once, not once per record
     while end + HEADER_BYTES <= size:
         length, crc = unpack(view, end)
         if known.get(length) != crc:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yt8m_data.prefixes import entry_prefixes, frame_header
+
 BYTES, FLOAT, INT64 = 0x0A, 0x12, 0x1A  # tags of the three kinds inside a Feature
 FIELD_1, FIELD_2 = 0x0A, 0x12  # tags of the length-delimited fields 1 and 2
 
@@ -277,63 +279,3 @@ def frames(buffer: np.ndarray, start: int, length: int, size: int) -> np.ndarray
     matrix = buffer[start : start + length].reshape(-1, stride)
     same = matrix[:, : len(header)].tobytes() == header * len(matrix)
     return matrix[:, len(header) :] if same else None
-
-
-class Prefixes(dict[int, bytes]):
-    """What stands before a payload, by its length: `headers` (tags, outermost first), each followed by the length of all behind it."""
-
-    def __init__(self, *headers: bytes) -> None:
-        super().__init__()
-        self.headers = headers
-
-    def __missing__(self, length: int) -> bytes:
-        prefix = b""
-        for header in reversed(self.headers):
-            prefix = header + encode_varint(len(prefix) + length) + prefix
-        self[length] = prefix
-        return prefix
-
-
-@functools.cache
-def frame_header(size: int) -> bytes:
-    """Encode what stands before the bytes of each frame in a `FeatureList`: Feature { BytesList { value } }."""
-    return Prefixes(b"\x0a", b"\x0a", b"\x0a")[size]
-
-
-def entry_prefixes(key: bytes, *tags: bytes) -> Prefixes:
-    """Prefixes of a map entry: key, then value, within which the messages of `tags` enclose the payload."""
-    return Prefixes(b"\x0a", b"\x0a" + encode_varint(len(key)) + key + b"\x12", *tags)
-
-
-def encode_varint(value: int) -> bytes:
-    """Encode a number from 0 up."""
-    groups = []
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])
-
-
-def varints(data: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Decode N packed runs of varints, `data` uint8 being the runs behind one another.
-
-    Returns the values as int64, how many each run has (int64 [N]), and which runs are malformed (bool [N]): a value of more than ten
-    bytes, or one that does not end where its run does.
-    """
-    last = data < 0x80
-    ends = np.flatnonzero(last)
-    begins = np.concatenate(([0], ends + 1))[:-1]
-    width = ends - begins + 1
-    values = (data[begins] & 0x7F).astype(np.int64)
-    for place in range(1, 10):
-        longer = np.flatnonzero(width > place)
-        if not longer.size:
-            break
-        values[longer] |= (data[begins[longer] + place] & 0x7F).astype(np.int64) << 7 * place
-
-    run_ends = np.cumsum(lengths)
-    before = np.concatenate(([0], np.cumsum(last)))
-    counts = before[run_ends] - before[run_ends - lengths]
-    malformed = (lengths > 0) & ~np.concatenate(([True], last))[run_ends]
-    malformed[np.searchsorted(run_ends, ends[width > 10], side="right")] = True
-    return values, counts, malformed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yt8m_data import compiled, tfrecord
+from yt8m_data import checksum, compiled, tfrecord
 
 records_of_a_file = st.lists(st.binary(max_size=300), max_size=30)
 damages = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 7)), max_size=3)
@@ -51,12 +51,12 @@ def test_a_file_is_read_alike(records, flips, end, block_bytes):
 @pytest.mark.parametrize("length", [tfrecord.MAX_RECORD_BYTES + 1, 2**63, 2**64 - 1, 2**64 - 16])
 def test_a_length_that_no_record_has_is_a_fault(length):
     packed = length.to_bytes(8, "little")
-    data = np.frombuffer(packed + tfrecord.masked_crc(packed).to_bytes(4, "little") + bytes(99), np.uint8)
+    data = np.frombuffer(packed + checksum.masked_crc(packed).to_bytes(4, "little") + bytes(99), np.uint8)
     assert compiled.scanner()(data).fault == tfrecord.plain_scan(data).fault == tfrecord.too_long(length)
 
 
 def test_without_the_c_function_the_plain_scan_serves(monkeypatch):
-    monkeypatch.setattr(tfrecord, "checksum_address", lambda: 0)
+    monkeypatch.setattr(checksum, "checksum_address", lambda: 0)
     monkeypatch.setattr(compiled, "finds_checksum", compiled.finds_checksum.__wrapped__)
     assert compiled.scanner() is tfrecord.plain_scan
 

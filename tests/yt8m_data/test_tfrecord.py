@@ -10,21 +10,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yt8m_data import tfrecord
+from yt8m_data import checksum, tfrecord
 from yt8m_data.errors import BadRecord
 
 records_of_a_file = st.lists(st.binary(max_size=300), max_size=30)
 block_sizes = st.integers(64, 65_536)
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C bit by bit (RFC 3720, reflected polynomial 0x82F63B78)."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def framed(records: list[bytes]) -> bytes:
@@ -35,7 +25,7 @@ def framed(records: list[bytes]) -> bytes:
 
 def header(length: int) -> bytes:
     packed = struct.pack("<Q", length)
-    return packed + struct.pack("<I", tfrecord.masked_crc(packed))
+    return packed + struct.pack("<I", checksum.masked_crc(packed))
 
 
 def read(data: bytes, block_bytes: int = tfrecord.BLOCK_BYTES) -> tuple[dict[int, bytes], list[BadRecord]]:
@@ -65,27 +55,6 @@ class Dribble(io.RawIOBase):
         part = self.rest.read(min(self.step, len(view)))
         view[: len(part)] = part
         return len(part)
-
-
-# --- Checksums ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("data", "crc"), [(b"123456789", 0xE3069283), (bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43)])
-def test_published_checksums(data, crc):
-    assert crc32c(data) == crc
-    assert tfrecord.masked_crc(data) == ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
-
-
-@given(st.binary(max_size=50))
-def test_masked_crc_against_bitwise_arithmetic(data):
-    crc = crc32c(data)
-    assert tfrecord.masked_crc(data) == ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
-
-
-@given(st.binary(max_size=300), st.integers(0, 9))
-def test_without_the_lock_the_checksum_is_the_same(data, start):
-    array = np.frombuffer(data, np.uint8)[start:]
-    assert tfrecord._unlocked()(array) == crc32c(data[start:])
 
 
 @pytest.mark.parametrize("size", [(64 << 10) - 1, 64 << 10, 300_000])

@@ -33,12 +33,6 @@ def buffer_of(pieces: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # --- Numbers and headers --------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 2**63 - 1))
-def test_encode_varint_against_protobuf(value):
-    packed = tf.train.Int64List(value=[value]).SerializeToString()
-    assert wire.encode_varint(value) == packed[2:]
-
-
 @given(st.lists(st.tuples(st.sampled_from([1, 2, 3]), lengths_of_varints, st.integers(0, 2)), max_size=8), st.sampled_from([0x0A, 0x12]))
 def test_delimited_reads_a_tag_and_a_length(heads, tag):
     pieces = [bytes([number << 3 | 2]) + varint(length, padding) for number, length, padding in heads]
@@ -55,47 +49,6 @@ def test_delimited_reads_a_tag_and_a_length(heads, tag):
 def test_delimited_survives_any_place_in_any_bytes(data, places):
     starts, ends = wire.delimited(np.frombuffer(data, np.uint8), np.array(places), wire.FIELD_1)
     assert ((ends >= starts) | (ends < -(1 << 30))).all()
-
-
-@given(st.lists(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2)), max_size=6), max_size=8))
-def test_varints_decode_runs_of_any_width(runs):
-    runs = [[(value, padding if 0 <= value < 2**56 else 0) for value, padding in run] for run in runs]
-    encoded = [b"".join(varint(value % 2**64, padding) for value, padding in run) for run in runs]
-    values, counts, malformed = wire.varints(np.frombuffer(b"".join(encoded), np.uint8), np.array([len(e) for e in encoded], np.int64))
-    assert values.tolist() == [value for run in runs for value, _ in run]
-    assert counts.tolist() == [len(run) for run in runs]
-    assert not malformed.any()
-
-
-def is_malformed(run: bytes) -> bool:
-    width = 0
-    for byte in run:
-        width += 1
-        if byte < 0x80:
-            width = 0
-        elif width >= 10:
-            return True
-    return width > 0
-
-
-@given(st.lists(st.binary(max_size=15) | st.lists(st.sampled_from([0x00, 0x7F, 0x80, 0xFF]), max_size=14).map(bytes), max_size=8))
-def test_varints_find_the_malformed_runs(runs):
-    """A run that does not end may spoil the one behind it, so all may be marked up to there, and none is missed."""
-    values, counts, malformed = wire.varints(np.frombuffer(b"".join(runs), np.uint8), np.array([len(run) for run in runs], np.int64))
-    expected = [is_malformed(run) for run in runs]
-    assert len(values) == counts.sum()
-    assert all(malformed[row] for row, bad in enumerate(expected) if bad and not any(run[-1:] >= b"\x80" for run in runs[:row]))
-    if not any(expected):
-        assert not malformed.any()
-
-
-@given(st.lists(st.sampled_from([b"\x0a", b"\x12", b"\x0a\x02id\x12"]), min_size=1, max_size=4), st.integers(0, 70_000))
-def test_prefixes_are_nested_headers(headers, length):
-    payload = bytes(length)
-    expected = payload
-    for header in reversed(headers):
-        expected = header + varint(len(expected)) + expected
-    assert wire.Prefixes(*headers)[length] + payload == expected
 
 
 # --- Copies ---------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from trainers.metrics import Metrics, _ranks, average_precision
+from trainers.metrics import Metrics, average_precision
+from trainers.ranks import ranks_of
 
 K = 100_000  # segments that a class's list may hold, as in the 2019 challenge
 
@@ -62,7 +63,7 @@ class SegmentMetrics:
             for label, column in enumerate(block, start=first):
                 rows, _, positive = pairs[ends[label - 1] if label else 0 : ends[label]].T
                 if positive.any():
-                    ranks = _ranks(column, np.sort(column), rows, hashes, label)
+                    ranks = ranks_of(column, np.sort(column), rows, hashes, label)
                     order = np.argsort(ranks)
                     hits = positive[order][ranks[order] <= k]
                     found.append(float(average_precision(hits, positive.sum())))

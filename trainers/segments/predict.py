@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainers.metrics import top_classes
+from trainers.ranks import top_classes
 from trainers.segments.metrics import K
 from trainers.segments.reader import every_segment
 from trainers.segments.run import layout_of, load_run, predictions
