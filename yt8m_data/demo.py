@@ -15,7 +15,7 @@ STEPS = 300  # as many for both runs, so that the augmented one has no more trai
 
 
 def run(out: str) -> None:
-    """Make shards (or take those of YT8M_DATA), count, augment, train on both, evaluate, and write the report; all into the folder `out`.
+    """Make shards (or take those of YT8M_DATA), count, augment, train, ask neighbours, evaluate and report, all in the folder `out`.
 
     YT8M_DATA is a folder of labelled video-level shards (`*.tfrecord`); the last fifth of them, by name, is held out.
 
@@ -37,7 +37,8 @@ def run(out: str) -> None:
         held = [part for pattern in held_out for part in ("--eval", pattern)]
         _command("yt8m-train", "fit", "moe", *patterns, *held, "--out", folder / "runs" / name, *settings)
     data = [part for pattern in held_out for part in ("--data", pattern)]
-    for name in ("plain", "augmented"):
+    _command("yt8m-train", "neighbors", folder / "runs" / "plain", "--out", folder / "runs" / "neighbors")
+    for name in ("plain", "augmented", "neighbors"):
         _command("yt8m-train", "evaluate", folder / "runs" / name, *data, "--counts", stats / "stats.json")  # classes by the same counts
     shown = [part for name in ("plain", "augmented") for part in ("--run", f"{name}={folder / 'runs' / name}")]
     _command("yt8m-data", "report", augmented, *shown, "--out", folder / "report.html")

@@ -135,7 +135,8 @@ def test_the_demo_runs_the_whole_path(command, tmp_path, monkeypatch, capfd):
         monkeypatch.setattr(demo, name, value)
     demo.run(str(tmp_path / "demo"))
     commands = [line[2:].split()[:2] for line in capfd.readouterr().err.splitlines() if line.startswith("$ ")]
-    assert [command[1] for command in commands] == ["synth", "synth", "stats", "augment", "fit", "fit", "evaluate", "evaluate", "report"]
+    trained = ["fit", "fit", "neighbors", "evaluate", "evaluate", "evaluate"]
+    assert [command[1] for command in commands] == ["synth", "synth", "stats", "augment", *trained, "report"]
     assert (tmp_path / "demo" / "report.html").stat().st_size > 50_000
     with pytest.raises(DataError, match="is not empty"):
         demo.run(str(tmp_path / "demo"))
