@@ -65,3 +65,12 @@ def made(tmp_path_factory, command):
     folder = tmp_path_factory.mktemp("pipelines") / "made"
     command("yt8m-data", "synth", folder, "--records", 1000, "--shards", 6, "--classes", 40, "--seed", 5)
     return folder
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory, command):
+    """90 made frame-level videos with 30 classes in 5 shards."""
+    folder = tmp_path_factory.mktemp("frames") / "frames"
+    options = ["--kind", "frame", "--records", 90, "--shards", 5, "--classes", 30, "--max-frames", 12]
+    command("yt8m-data", "synth", folder, *options)
+    return folder

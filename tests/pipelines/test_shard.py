@@ -16,15 +16,6 @@ from beam_jobs import shard as job
 from yt8m_data import shards, spill
 
 
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory, command):
-    """90 made frame-level videos with 30 classes in 5 shards."""
-    folder = tmp_path_factory.mktemp("shard") / "frames"
-    options = ["--kind", "frame", "--records", 90, "--shards", 5, "--classes", 30, "--max-frames", 12]
-    command("yt8m-data", "synth", folder, *options)
-    return folder
-
-
 def records(*folders, suffix="*.tfrecord", compression=""):
     """Every record of the shards of some folders, in order, as TensorFlow reads it: (id, context, lists)."""
     found = []

@@ -16,15 +16,6 @@ from yt8m_data import spill
 
 
 @pytest.fixture(scope="module")
-def frames(tmp_path_factory, command):
-    """90 made frame-level videos with 30 classes in 5 shards."""
-    folder = tmp_path_factory.mktemp("resume") / "frames"
-    options = ["--kind", "frame", "--records", 90, "--shards", 5, "--classes", 30, "--max-frames", 12]
-    command("yt8m-data", "synth", folder, *options)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def whole(frames, command, digests, tmp_path_factory):
     """The digests of an unbroken run."""
     out = tmp_path_factory.mktemp("whole") / "out"
