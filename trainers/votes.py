@@ -1,8 +1,8 @@
 """Scores mixed with the votes of the nearest training videos.
 
-A class with a handful of videos is learned badly by weights that all classes share, but these videos can be looked up. The votes are
-those of Wu et al. (2018), "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", section 3.4; a model's scores are
-mixed with such votes by Khandelwal et al. (2020), "Generalization through Memorization: Nearest Neighbor Language Models", eq. 3.
+A class with a handful of videos is learned badly by weights that all classes share, but these videos can be looked up. The votes are those
+of Wu et al. (2018), "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", section 3.4. To mix a model's scores with
+such votes is from Khandelwal et al. (2020), "Generalization through Memorization", eq. 3.
 """
 
 from collections.abc import Sequence
