@@ -164,7 +164,7 @@ def write(
     used = bank if synthesis.DELTA in settings.methods else None
     compiled = room.compiled(source, growth, engine)
     shared = route.Work(plan, packed, layout, source.schema, store, used, mapped > 0, compiled, files)
-    job = rebalance.Job(source, shared, output.chunk_shards, holdout, room.threads(source, engine), turns)
+    job = rebalance.Job(source, shared, output.chunk_shards, holdout, engine.threads(source.bytes), turns)
     return Written(source, output, holdout, prepared, rebalance.run(job, engine, work))
 
 

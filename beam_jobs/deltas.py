@@ -1,6 +1,5 @@
 """Deltas of frequent labels: a pass that counts, and one that reads -> donors, by label -> pairs and their differences."""
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
@@ -84,7 +83,7 @@ def collect(source: Input, selection: deltas.Selection, engine: runners.Engine, 
     Raises:
       DataError: the input is bad, or no two donors share a label.
     """
-    schema, threads = replace(source.schema, extras=()), max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
+    schema, threads = replace(source.schema, extras=()), engine.threads(source.bytes)
 
     def build(pipeline: beam.Pipeline, counter: Counter) -> Any:
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter)

@@ -1,11 +1,10 @@
 """Where a pipeline runs. Imports no Beam, so that commands can act on it while that is imported."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from yt8m_data import storage
+from yt8m_data import cores, storage
 from yt8m_data.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,7 +43,11 @@ class Engine:
         """Return how many local processes work on `input_bytes`."""
         if self.workers:
             return self.workers
-        return 1 if input_bytes < _PARALLEL_BYTES else os.cpu_count() or 1
+        return 1 if input_bytes < _PARALLEL_BYTES else cores.available()
+
+    def threads(self, input_bytes: int) -> int:
+        """Return how many threads each of these processes may have."""
+        return max(1, cores.available() // self.processes(input_bytes))
 
     def seeking(self, stage: "beam.ParDo") -> "beam.ParDo":
         """Mark the stage that seeks neighbours, so that a service gives the accelerator to it alone."""

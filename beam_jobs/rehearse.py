@@ -73,7 +73,7 @@ def _count(
         read = pipeline | ReadShards(source.files, schema, source.skip_bad, counter, augmentable=True)
         route = Route(work, chunk_shards)
         routed = read.batches | "Route" >> beam.ParDo(route).with_output_types(PAIR).with_outputs(KEPT, BOOKS, FORECAST, main="pools")
-        synthesize = Synthesize(work, room.threads(source, engine), counter.of("made"), None, turns)
+        synthesize = Synthesize(work, engine.threads(source.bytes), counter.of("made"), None, turns)
         grouped = (routed.pools,) | "Pools" >> GroupBatches(spill)
         made = grouped | "Synthesize" >> beam.ParDo(synthesize).with_output_types(PAIR).with_outputs(BOOKS, NEAR, main="batches")
         counts = (routed[KEPT], made.batches) | beam.Flatten() | "Count" >> beam.Map(_counts, schema.num_classes)

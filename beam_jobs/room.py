@@ -100,11 +100,6 @@ def _pooled_bytes(source: Input, engine: runners.Engine) -> int:
     return sum(4 * feature.size for feature in source.schema.features)
 
 
-def threads(source: Input, engine: runners.Engine) -> int:
-    """Return how many threads a local process may have."""
-    return max(1, (os.cpu_count() or 1) // engine.processes(source.bytes))
-
-
 def check_budget(source: Input, plan: sampling.Plan, packed: pools.Pools, engine: runners.Engine, memory: int) -> None:
     """Check that a local process has room for any partition of the pools, if need be alone.
 
@@ -124,7 +119,7 @@ def check_budget(source: Input, plan: sampling.Plan, packed: pools.Pools, engine
 def _need(source: Input, plan: sampling.Plan, packed: pools.Pools, engine: runners.Engine) -> int:
     """Return the bytes that the largest partition of the pools takes."""
     most = int(packed.videos(plan.counts).max(initial=0))
-    return max(pools.memory(plan, most, source.schema.features[0].size, threads(source, engine)), MINIMUM_BUDGET)
+    return max(pools.memory(plan, most, source.schema.features[0].size, engine.threads(source.bytes)), MINIMUM_BUDGET)
 
 
 def mapped(source: Input, held_out: Sequence[str], plan: sampling.Plan, packed: pools.Pools, engine: runners.Engine, output: Output) -> int:

@@ -5,10 +5,10 @@ import functools
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pyarrow as pa
 
+from yt8m_data import control_groups
 from yt8m_data.errors import DataError
 
 _M_ARENA_MAX = -8  # of glibc's mallopt
@@ -28,10 +28,11 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def available(control_groups: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> int:
+def available(root: str = control_groups.ROOT, membership: str = control_groups.MEMBERSHIP) -> int:
     """The machine's memory in bytes, or the smallest limit among this process's control groups, where that is less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([physical, *_limits(Path(control_groups), Path(membership))])
+    limits = control_groups.settings("memory", ("memory.limit_in_bytes",), ("memory.max",), root, membership)
+    return min([physical, *(int(text) for text in limits if text.isdigit())])
 
 
 def give_back() -> None:
@@ -51,21 +52,3 @@ def share_one_arena() -> None:
 @functools.cache
 def _of_glibc(name: str) -> Callable[..., int]:
     return getattr(ctypes.CDLL(None), name, lambda *_: 0)  # other libraries of C lack it
-
-
-def _limits(root: Path, membership: Path) -> list[int]:
-    """The limits of this process's control groups and of those that hold them, of either version."""
-    limits = []
-    for line in membership.read_text().splitlines() if membership.exists() else []:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        base, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
-        folder = base / group.lstrip("/")
-        for each in (folder, *folder.parents):
-            text = (each / name).read_text().strip() if (each / name).exists() else "max"
-            if text.isdigit():
-                limits.append(int(text))
-            if each == base:
-                break
-    return limits

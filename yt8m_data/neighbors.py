@@ -10,7 +10,6 @@ Products run on one thread each and side by side: OpenBLAS's own threads are slo
 import contextlib
 import functools
 import importlib.util
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from yt8m_data import blas, gpu, plain_neighbors
+from yt8m_data import blas, cores, gpu, plain_neighbors
 
 TILE_SCORES = 1 << 24  # scores that a thread holds: all pairs of a pool of 4,096
 TILE_QUERIES = 128  # at least; with fewer the product is bound by memory
@@ -77,7 +76,7 @@ def search(vectors: np.ndarray, rank: np.ndarray, pools: Sequence[Pool], threads
         prepared = prepare(number)
         prepared.tile(slice(0, len(pools[number].queries)))
 
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores.available()
     large = {n for n, pool in enumerate(pools) if len(pool.queries) and (len(list(_tiles(pool))) > 1 or len(pool.members) >= GPU_POOL)}
     small = sorted(set(range(len(pools))) - large, key=lambda number: -len(pools[number].members))
     with blas.one_thread(), _mapping(threads) as each:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yt8m_data import shards, storage
+from yt8m_data import cores, shards, storage
 from yt8m_data.errors import DataError
 
 _NAME, _PLAN = ".spill-work.tmp", "plan.json"
@@ -41,7 +41,7 @@ class Work(NamedTuple):
 
     def remove(self) -> None:
         """Remove the folder when the output is finished; the plan last, so that a kill meanwhile leaves something to resume."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of it lies in the page cache, where giving back its pages takes a while
+        with ThreadPoolExecutor(cores.available()) as pool:  # most of it lies in the page cache, where giving back its pages takes a while
             list(pool.map(os.unlink, filter(os.path.isfile, self.spill.rglob("*"))))
         shutil.rmtree(self.spill, ignore_errors=True)
         storage.remove_tree(self.done)

@@ -33,7 +33,7 @@ ENGINE = joined(
         show_default=True,
         help="local, prism, portable, flink, spark or dataflow. Options behind -- go to Beam.",
     ),
-    click.option("--workers", type=int, default=0, help="Local processes.  [default: 1, or all cores for large inputs]"),
+    click.option("--workers", type=int, default=0, help="Local processes.  [default: 1, or one for each core for large inputs]"),
 )
 
 ACCELERATOR = click.option(

@@ -11,6 +11,7 @@ from apache_beam.utils.counters import CounterFactory
 
 from beam_jobs import doctor, runners
 from beam_jobs.runners import Engine
+from yt8m_data import cores
 from yt8m_data.errors import DataError
 
 
@@ -52,8 +53,15 @@ def test_any_other_error_is_not_hidden(workers, caplog):
 
 def test_small_inputs_stay_in_this_process():
     assert Engine().processes(1 << 20) == 1
-    assert Engine().processes(1 << 40) == os.cpu_count()
+    assert Engine().processes(1 << 40) == cores.available()
     assert Engine(workers=3).processes(1 << 20) == 3
+
+
+def test_processes_share_the_cores(monkeypatch):
+    monkeypatch.setattr(cores, "available", lambda: 8)
+    assert Engine().threads(1 << 20) == 8
+    assert Engine().threads(1 << 40) == 1
+    assert [Engine(workers=number).threads(1 << 20) for number in (2, 3, 5, 20)] == [4, 2, 1, 1]
 
 
 def test_workers_are_other_processes(tmp_path):

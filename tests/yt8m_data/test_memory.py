@@ -25,32 +25,14 @@ def test_no_amounts(text):
         memory.parse_bytes(text)
 
 
-def written(root, group, name, text):
-    folder = root / group
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text)
-
-
 def test_the_smallest_limit_of_the_control_groups(tmp_path):
     membership = tmp_path / "cgroup"
-    membership.write_text("0::/jobs/mine\n")
-    written(tmp_path / "fs", "", "memory.max", "max\n")
-    written(tmp_path / "fs", "jobs", "memory.max", f"{3 << 20}\n")
-    written(tmp_path / "fs", "jobs/mine", "memory.max", f"{5 << 20}\n")
-    assert memory.available(str(tmp_path / "fs"), str(membership)) == 3 << 20
-    membership.write_text("0::/\n")
-    assert memory.available(str(tmp_path / "fs"), str(membership)) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def test_the_first_version_of_control_groups(tmp_path):
-    membership = tmp_path / "cgroup"
-    membership.write_text("5:cpu,cpuacct:/x\n4:memory:/box\n")
-    written(tmp_path / "fs", "memory/box", "memory.limit_in_bytes", f"{7 << 20}\n")
-    assert memory.available(str(tmp_path / "fs"), str(membership)) == 7 << 20
-
-
-def test_no_control_groups(tmp_path):
-    assert memory.available(str(tmp_path), str(tmp_path / "none")) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    membership.write_text("0::/box\n")
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "memory.max").write_text(f"{3 << 20}\n")
+    assert memory.available(str(tmp_path), str(membership)) == 3 << 20
+    (tmp_path / "box" / "memory.max").write_text("max\n")
+    assert memory.available(str(tmp_path), str(membership)) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="there is no /proc/self/statm on this system")
