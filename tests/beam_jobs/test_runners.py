@@ -7,6 +7,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, PortableOptions
 from apache_beam.runners.worker import data_plane, statesampler
+from apache_beam.transforms import userstate
 from apache_beam.utils.counters import CounterFactory
 
 from beam_jobs import doctor, runners
@@ -184,3 +185,36 @@ def test_a_result_that_does_not_arrive_is_an_error():
 
     with pytest.raises(DataError, match="no result arrived"):
         runners.run(Engine(), "test", 0, None, build, lambda n: n)
+
+
+class _Keeps(beam.DoFn):
+    """Numbers the elements of each key."""
+
+    COUNT = beam.DoFn.StateParam(userstate.CombiningValueStateSpec("count", sum))
+
+    def process(self, element, count=COUNT):
+        count.add(1)
+        yield element[0], count.read()
+
+
+def test_what_state_a_dofn_has_is_looked_up_once(monkeypatch):
+    asked = []
+    get = runners._seen_once(lambda fn: asked.append(fn) or len(asked))
+    one, other = _Keeps(), _Keeps()
+    assert [get(one), get(other), get(one), get(other)] == [1, 2, 1, 2]
+    del asked[:], one, other
+    assert get.__closure__[0].cell_contents.keyrefs() == []  # let go
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_dofns_may_have_state(workers):
+    def build(pipeline, _counter):
+        return (
+            pipeline
+            | beam.Create(["a", "b", "a", "a"])
+            | beam.Map(lambda key: (key, None))
+            | beam.ParDo(_Keeps())
+            | beam.combiners.ToList()
+        )
+
+    assert sorted(runners.run(Engine(workers=workers), "count", 0, None, build, lambda _: 0)) == [("a", 1), ("a", 2), ("a", 3), ("b", 1)]
