@@ -92,7 +92,7 @@ def assemble(recipe: Recipe, data: DataSchema, train_set: TrainSet | None = None
     joined, mask = _joined(data, inputs)
     normalize = InputNormalization(tuple(data.features.values()), recipe.input.l2_normalize, recipe.input.scale, name="normalize")
     x = normalize(joined)
-    embedding, _ = layers.embedding(x, mask)
+    embedding, parts = layers.embedding(x, mask)
     model = keras.Model(inputs, layers.predictions(embedding, mask), name=recipe.name)
 
     labels = keras.Input((data.num_classes,), name="labels")
@@ -101,7 +101,8 @@ def assemble(recipe: Recipe, data: DataSchema, train_set: TrainSet | None = None
     if recipe.input.adaptive_noise:
         factor = recipe.input.adaptive_noise * normalize.scale
         x = AdaptiveNoise(data.num_classes, factor, recipe.input.noise_counts, name="noise")(x, labels, mask)
-    embedding, parts = layers.embedding(x, mask)
+    if recipe.input.move or recipe.input.adaptive_noise:  # else it is that of the model: to go through the layers again takes its time
+        embedding, parts = layers.embedding(x, mask)
     outputs = {"predictions": layers.predictions(embedding, mask, **layers.logits), "embedding": embedding}
     weights = {"predictions": getattr(layers.pooling, "joint_weight", 1.0)}
     for i, part in enumerate(parts, start=1):

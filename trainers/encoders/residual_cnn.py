@@ -79,6 +79,10 @@ class ResidualCNN(keras.layers.Layer):
         pooled = POOLS[self.pool](signal, axis=1)
         return pooled + vector if self.global_skip else pooled
 
+    def compute_output_shape(self, input_shape: tuple[int | None, int]) -> tuple[int | None, int]:
+        """That of the vector; without it Keras traces all convolutions to find it."""
+        return (input_shape[0], self.size)
+
     def get_config(self) -> dict[str, Any]:
         """Configuration for saving."""
         own = ("size", "pool", "global_skip", "last_batch_norm", "fc_activation", "l2", "momentum")

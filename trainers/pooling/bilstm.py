@@ -61,6 +61,10 @@ class BiLSTMPooling(Pooling):
                 ahead = back = joined[-1] if len(joined) == 1 else joined[0] + joined[1]
         return ops.concatenate([last, first], axis=-1)
 
+    def compute_output_shape(self, frames_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
+        """That of the vector; without it Keras traces all layers to find it."""
+        return (frames_shape[0], 2 * self.cells[-1])
+
     def _layer(self, i: int, size: int, backward: bool) -> keras.layers.Layer:
         name = f"{'backward' if backward else 'forward'}_{i}"
         return keras.layers.LSTM(size, return_sequences=True, return_state=True, go_backwards=backward, dtype=self.dtype_policy, name=name)
