@@ -15,7 +15,7 @@ from trainers.metrics import Metrics
 from trainers.noise import read_label_counts
 from trainers.recipe import DataSchema, Frames
 from trainers.run import predictions
-from yt8m_data.shards import atomic_write, expand
+from yt8m_data.shards import atomic_write, expand, write_json
 
 _PER_CLASS = ("class", "training_videos", "videos", "average_precision")
 _RELIABILITY = ("low", "high", "pairs", "mean_score", "share_true")
@@ -28,17 +28,19 @@ def evaluate(
     counts: str | None = None,
     per_class: str | None = None,
     reliability: str | None = None,
+    out: str | None = None,
 ) -> dict[str, Any]:
     """Exact metrics of a finished run, or of an ensemble, over all videos of some shards.
 
     Args:
-      folder: what `fit`, `average` or `ensemble` wrote.
+      folder: what `fit`, `average`, `neighbors`, `correct` or `ensemble` wrote.
       data: patterns of labelled shards, of the kind that it was trained on.
       repeat: how often a run that draws frames scores a video, each time of other frames; its score is the mean.
       counts: path of the stats.json that sorts classes by frequency; None takes the run's training set.
       per_class: path of a CSV to write: of each class its id, its videos in the training set (or in `counts`) and in `data`, and its
         average precision, which is empty where `data` has no video of it.
       reliability: path of a CSV to write: the reliability curve, see `Metrics.reliability`.
+      out: path of a JSON file to write: what is returned, as `yt8m-data report` takes it.
 
     Returns:
       `gap`, `map`, `map_starter`, `perr`, `hit_at_1`, `num_examples`, and `map_by_frequency` over classes by their training positives; with
@@ -60,6 +62,8 @@ def evaluate(
     if reliability:
         _write(reliability, _RELIABILITY, metrics.reliability())
         result["calibration_error"] = metrics.calibration_error()
+    if out:
+        write_json(out, result)
     return result
 
 

@@ -38,9 +38,11 @@ def run(out: str) -> None:
         _command("yt8m-train", "fit", "moe", *patterns, *held, "--out", folder / "runs" / name, *settings)
     data = [part for pattern in held_out for part in ("--data", pattern)]
     _command("yt8m-train", "neighbors", folder / "runs" / "plain", "--out", folder / "runs" / "neighbors")
+    shown: list[object] = []
     for name in ("plain", "augmented", "neighbors"):
-        _command("yt8m-train", "evaluate", folder / "runs" / name, *data, "--counts", stats / "stats.json")  # classes by the same counts
-    shown = [part for name in ("plain", "augmented") for part in ("--run", f"{name}={folder / 'runs' / name}")]
+        told = ["--counts", stats / "stats.json", "--out", folder / f"{name}.json"]  # classes by the same counts
+        _command("yt8m-train", "evaluate", folder / "runs" / name, *data, *told)
+        shown += ["--run", f"{name}={folder / f'{name}.json'}"]
     _command("yt8m-data", "report", augmented, *shown, "--out", folder / "report.html")
 
 

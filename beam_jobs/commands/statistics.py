@@ -128,7 +128,13 @@ def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str |
 
 @yt8m_data.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path())
-@click.option("--run", "runs", multiple=True, metavar="NAME=DIR", help="A run of yt8m-train to show; repeatable.")
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="A run folder of yt8m-train fit, or a file of evaluate --out, to show; repeatable.",
+)
 @click.option("--out", type=click.Path(), help="The HTML file.  [default: report.html in the last folder]")
 @VOCABULARY
 def report(folders: tuple[str, ...], runs: tuple[str, ...], out: str | None, vocabulary: str | None) -> None:

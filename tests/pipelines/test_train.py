@@ -91,6 +91,21 @@ def test_report_is_one_page_with_everything_in_it(run, augmented, command, tmp_p
     assert 'src="http' not in page
 
 
+def test_report_takes_what_evaluate_wrote(run, augmented, command, tmp_path):
+    folder, _ = run
+    counts = ["--counts", augmented / "stats_before.json"]
+    told = command(
+        "yt8m-train", "evaluate", folder / "moe", "--data", folder / "held-out" / "*.tfrecord", *counts, "--out", tmp_path / "moe.json"
+    )
+    metrics = json.loads(told.out)
+    assert json.loads((tmp_path / "moe.json").read_text()) == metrics
+    command("yt8m-data", "report", augmented, "--run", f"moe={tmp_path / 'moe.json'}", "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    values = [value for value in metrics["map_by_frequency"].values() if value is not None]
+    assert len(values) > 1
+    assert all(f"{value:.4f}" in page for value in (metrics["gap"], *values))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -7,6 +7,7 @@ from trainers.fit import fit
 from trainers.metrics import Metrics
 from trainers.run import load_run
 from yt8m_data.errors import DataError
+from yt8m_data.shards import read_json
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +16,10 @@ def trained(made, tmp_path_factory):
     return folder, fit("logistic", [made.train], [made.eval], folder, [*made.overrides, "training.steps=10"])
 
 
-def test_gives_the_metrics_of_fit(trained, made):
+def test_gives_the_metrics_of_fit(trained, made, tmp_path):
     folder, metrics = trained
-    assert evaluate(folder, [made.eval]) == metrics
+    assert evaluate(folder, [made.eval], out=str(tmp_path / "metrics.json")) == metrics
+    assert read_json(str(tmp_path / "metrics.json")) == metrics
 
 
 def test_wrong_data(trained, made, tmp_path, write_shard):

@@ -55,6 +55,7 @@ def fit(
 @COUNTS
 @click.option("--per-class", type=click.Path(), metavar="CSV", help="Write each class's counts and average precision.")
 @click.option("--reliability", type=click.Path(), metavar="CSV", help="Write how often pairs of each probability are true.")
+@click.option("--out", type=click.Path(), metavar="JSON", help="Write the metrics there too, for yt8m-data report --run.")
 @REPEAT
 def evaluate(folder: str, data: Sequence[str], **options: Any) -> None:
     """Evaluate the run or the ensemble in FOLDER and print its metrics as JSON."""

@@ -17,6 +17,7 @@ from yt8m_data.report.painters import HERE, Painters
 from yt8m_data.storage import OnePath, to_path
 
 BAD_SHOWN = 20
+_METRICS = "metrics.json"
 
 
 def write(
@@ -32,13 +33,13 @@ def write(
     Args:
       folders: the output of `augment`, or of `stats`, or two of `stats`: before and after.
       out: the HTML file; by default `report.html` in the last folder.
-      runs: as in "plain=runs/plain": the name to show, and the run folder.
+      runs: as in "plain=runs/plain": the name to show, and a folder of `yt8m-train fit`, or a file of `evaluate --out`.
       names: class names; by default those that `stats` was given.
       command: the command line, to show.
       painters: who draws the plots.
 
     Raises:
-      DataError: a folder is no finished output of `augment` or `stats`, there are too many, or a run has no metrics.json.
+      DataError: a folder is no finished output of `augment` or `stats`, there are too many, or a run has no metrics.
     """
     parts = [to_path(folder) for folder in folders]
     training = [_run(run) for run in runs]
@@ -89,8 +90,11 @@ def _counted(folders: Sequence[OnePath]) -> dict[str, Any]:
 def _run(run: str) -> dict[str, Any]:
     name, separator, path = run.partition("=")
     if not separator:
-        raise DataError(f"--run {run!r} is not NAME=DIR")
-    return {"name": name, **shards.read_json(to_path(path) / "metrics.json")}
+        raise DataError(f"--run {run!r} is not NAME=PATH")
+    found = to_path(path)
+    if found.is_dir() and not (found / _METRICS).exists():
+        raise DataError(f"{path} has no {_METRICS}: evaluate it with --out FILE, and give that file as --run {name}=FILE")
+    return {"name": name, **shards.read_json(found / _METRICS if found.is_dir() else found)}
 
 
 def _cooccurrence(folder: OnePath) -> dict[str, np.ndarray] | None:

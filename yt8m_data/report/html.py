@@ -61,7 +61,8 @@ def write_report(
       command: the command line that made all this.
       versions: package -> version.
       manifest: of an augmentation: `totals`, `plan`, and where they are known `neighbors` and `synthetic_label_counts`.
-      training: one mapping per run: `name`, `num_examples` and any of the metrics `gap`, `map`, `map_starter`, `perr`, `hit_at_1`.
+      training: one mapping per run: `name`, and any of `num_examples`, `gap`, `map`, `map_starter`, `perr`, `hit_at_1`,
+        and `map_by_frequency`, of ranges of training videos.
       bad: the first bad records: `file`, `index`, `offset`, `reason`.
       painters: who draws.
     """
@@ -165,7 +166,8 @@ def _job_tables(manifest: Mapping[str, Any] | None, training: Sequence[Mapping[s
         "num_near": (manifest or {}).get("holdout", {}).get("near_duplicates"),
         "near": gates.near_duplicates(manifest or {}),
         "training": tables.training(training),
-        "metrics": tables.METRICS,
+        "metrics": list(tables.METRICS.values()),
+        "frequencies": tables.frequencies(training),
     }
 
 

@@ -1,6 +1,6 @@
 """The tables of the page: rows of text, made of the contents of stats.json and manifest.json. What these lack is left out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,13 +229,21 @@ def regimes(planned: Sequence[Mapping[str, Any]]) -> Rows:
     return rows
 
 
-def training(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Runs with their metrics, and which of them is the best of its column."""
-    best = {metric: max((run[metric] for run in runs if metric in run), default=None) for metric in METRICS}
+def training(runs: Sequence[Mapping[str, Any]], metrics: Iterable[str] = METRICS) -> list[dict[str, Any]]:
+    """Runs with some metrics, and which of them is the best of its column."""
+    best = {metric: max((run[metric] for run in runs if metric in run), default=None) for metric in metrics}
     rows = []
     for run in runs:
         cells = [
-            (f"{run[metric]:.4f}", len(runs) > 1 and run[metric] == best[metric]) if metric in run else (DASH, False) for metric in METRICS
+            (f"{run[metric]:.4f}", len(runs) > 1 and run[metric] == best[metric]) if metric in run else (DASH, False) for metric in metrics
         ]
         rows.append({"name": run["name"], "cells": cells, "videos": number(run["num_examples"]) if "num_examples" in run else DASH})
     return rows
+
+
+def frequencies(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Ranges of training videos of a class, from the rarest, and the runs with their MAP over the classes of each, where they tell it."""
+    telling = [{"name": run["name"], **run["map_by_frequency"]} for run in runs if "map_by_frequency" in run]
+    ranges = list(dict.fromkeys(key for run in telling for key in run if key != "name"))
+    known = [{key: value for key, value in run.items() if value is not None} for run in telling]
+    return ranges, training(known, ranges)

@@ -90,6 +90,16 @@ def test_the_output_of_augment_and_runs(augmented, tmp_path):
         assert value in page, value
     for value in ("plain", "rebalanced", "0.8123", "0.8234", "5,771"):
         assert value in page, value
+    assert "so many training videos" not in page
+
+
+def test_what_an_evaluation_wrote(augmented, tmp_path):
+    file = tmp_path / "voted.json"
+    shards.write_json(file, {"gap": 0.8456, "num_examples": 77, "map_by_frequency": {"1-2": None, "3-9": 0.5432}})
+    collect.write([str(augmented)], None, [run_folder(tmp_path / "plain", 0.8123), f"voted={file}"])
+    page = (augmented / "report.html").read_text()
+    for value in ("voted", "0.8456", "0.8123", "so many training videos", "3-9", "0.5432"):
+        assert value in page, value
 
 
 def test_an_augmentation_of_an_earlier_version_lacks_what_was_made(augmented, tmp_path):
@@ -135,8 +145,10 @@ def test_what_a_wrong_folder_is_told(augmented, counted_folder, counted, tmp_pat
 
 
 def test_what_a_wrong_run_is_told(augmented, tmp_path):
-    with pytest.raises(DataError, match="--run 'runs/plain' is not NAME=DIR"):
+    with pytest.raises(DataError, match="--run 'runs/plain' is not NAME=PATH"):
         collect.write([str(augmented)], runs=["runs/plain"])
-    with pytest.raises(DataError, match=r"there is no file .*metrics\.json"):
+    with pytest.raises(DataError, match=r"has no metrics\.json: evaluate it with --out FILE, and give that file as --run plain=FILE"):
         collect.write([str(augmented)], runs=[f"plain={tmp_path}"])
+    with pytest.raises(DataError, match=r"there is no file .*nothing\.json"):
+        collect.write([str(augmented)], runs=[f"plain={tmp_path / 'nothing.json'}"])
     assert not list(tmp_path.rglob("*.html"))

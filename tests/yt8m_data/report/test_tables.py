@@ -227,3 +227,15 @@ def test_the_best_run_of_each_metric():
     assert rows[0]["cells"][metrics.index("perr")] == ("–", False)
     assert (rows[0]["videos"], rows[1]["videos"]) == ("5,805", "–")
     assert not any(best for _, best in tables.training([{"name": "alone", "gap": 0.5}])[0]["cells"])
+
+
+def test_the_map_of_rare_and_frequent_classes():
+    plain = {"name": "plain", "gap": 0.7, "map_by_frequency": {"1-2": None, "3-9": 0.25, "100+": 0.8}}
+    augmented = {"name": "augmented", "map_by_frequency": {"1-2": 0.1, "3-9": 0.31, "100+": 0.75}}
+    ranges, rows = tables.frequencies([plain, {"name": "old", "gap": 0.6}, augmented])
+    assert ranges == ["1-2", "3-9", "100+"]
+    assert [(row["name"], row["cells"]) for row in rows] == [
+        ("plain", [("–", False), ("0.2500", False), ("0.8000", True)]),
+        ("augmented", [("0.1000", True), ("0.3100", True), ("0.7500", False)]),
+    ]
+    assert tables.frequencies([{"name": "old", "gap": 0.6}]) == ([], [])
