@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench flink-up flink-down spark-jar prism venv clean
+.PHONY: demo test test-lowest lint bench flink-up flink-down spark-jar prism venv clean
 
 demo: venv
 	rm -rf demo-out
@@ -11,6 +11,12 @@ demo: venv
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile  # so that the fixtures of a file are made once
+
+test-lowest:  # with the lowest versions that setup.cfg allows
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[cpu,test,dev]'
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile
 
 lint: venv
 	$(BIN)/ruff check .
@@ -41,4 +47,4 @@ venv: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo-out build dist *.egg-info
+	rm -rf .venv .venv-lowest demo-out build dist *.egg-info

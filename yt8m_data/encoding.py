@@ -215,6 +215,7 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct ones of whole numbers, ascending, and the place of each among them, as `np.unique` gives them."""
     if not len(values) or values.min() < 0 or values.max() >= _COUNTED:
         return np.unique(values, return_inverse=True)
+    values = values.astype(np.int64)  # NumPy 2.1 does not count uint64
     present = np.bincount(values) > 0
     return np.flatnonzero(present), (np.cumsum(present) - 1)[values]
 
