@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 
 import cli
 from trainers import recipe
+from trainers.commands.options import hushed
+from yt8m_data import cores
 from yt8m_data.errors import DataError
 
 
@@ -99,3 +102,13 @@ def test_imports_leave_the_garbage_collector_as_it_was():
     with pytest.raises(ImportError), importing():
         import no_such_module  # noqa: F401
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, "3"), ("5", "5")])
+def test_tensorflow_has_a_thread_for_each_core_that_it_may_use(monkeypatch, given, taken):
+    monkeypatch.setattr(cores, "available", lambda: 3)
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", given)
+    with hushed():
+        assert os.environ["TF_NUM_INTRAOP_THREADS"] == taken

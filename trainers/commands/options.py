@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from yt8m_data import __version__
+from yt8m_data import __version__, cores
 from yt8m_data.command_line import Commands
 from yt8m_data.errors import DataError
 
@@ -31,6 +31,7 @@ def yt8m_train() -> None:
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
     """Drop what C++ code writes to stderr while TensorFlow is imported: notes on its build. What fails is raised all the same."""
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores.available()))  # TensorFlow would count those that a container may not use
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
