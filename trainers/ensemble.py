@@ -7,6 +7,7 @@ add up to a little more than 1, and may be negative.
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from trainers.inputs import EVALUATION_BATCH, evaluation_batches, layout, layout
 from trainers.prediction_file import Classes, Predictions, is_predictions
 from trainers.recipe import DataSchema, Frames
 from trainers.run import Run, load_run, scorer
+from trainers.votes import has_votes
 from trainers.weights import Moments, learn
 from yt8m_data.errors import DataError
 from yt8m_data.shards import expand, read_json, write_json
@@ -90,6 +92,7 @@ class Ensemble(NamedTuple):
         Raises:
           DataError: a file of predictions lacks a video, or a record cannot be read.
         """
+        self._tell_of_voters(files)
         data = self.layout_for(files)
         draws = [_draw(member, data, repeat) for member in self.members]
         distinct = list(dict.fromkeys(draws))
@@ -103,6 +106,17 @@ class Ensemble(NamedTuple):
                 for member, score, draw in zip(self.members, scorers, draws, strict=True)
             ]
             yield ids.tolist(), np.stack(scores), groups[0][0]["labels"].numpy()
+
+    def _tell_of_voters(self, files: Sequence[str]) -> None:
+        """Say so on stderr where videos vote on themselves."""
+        for name, member in zip(self.names, self.members, strict=True):
+            if isinstance(member, Run) and has_votes(member.model) and (known := member.train_set.among(files)):
+                few = f"{len(known)} of these {len(files)} shards" if len(known) < len(files) else "these shards"
+                print(
+                    f"Videos of {few} vote in {name}, or trained it: each is its own nearest neighbour, so its scores are far better than "
+                    "those of new videos, and no student should learn from them.",
+                    file=sys.stderr,
+                )
 
 
 def combine(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -175,10 +189,8 @@ def summary(kept: dict[str, Any]) -> dict[str, Any]:
 
 def _learned(together: Ensemble, files: list[str], per_class: bool, repeat: int) -> dict[str, Any]:
     for name, member in zip(together.names, together.members, strict=True):
-        seen = {os.path.realpath(file) for file in member.train_set.files} if isinstance(member, Run) else set()
-        for file in files:
-            if os.path.realpath(file) in seen:
-                raise DataError(f"{name} was trained on {file}: learn weights on shards that no member has seen, or it gets too much")
+        if isinstance(member, Run) and (known := member.train_set.among(files)):
+            raise DataError(f"{name} was trained on {known[0]}: learn weights on shards that no member has seen, or it gets too much")
     moments = Moments(len(together.members), together.classes.num_classes)
     for _, scores, labels in together.member_scores(files, repeat):
         moments.update(scores, labels)

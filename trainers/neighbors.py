@@ -15,7 +15,7 @@ from trainers.normalize import FrameFeatures
 from trainers.pooling.average import AveragePooling
 from trainers.recipe import DataSchema
 from trainers.videos import widened
-from trainers.votes import Direction, Votes
+from trainers.votes import Direction, Votes, has_votes
 from yt8m_data.errors import DataError
 from yt8m_data.schema import LABEL_WEIGHTS
 from yt8m_data.shards import expand, stable_hash, write_json
@@ -91,7 +91,7 @@ def neighbors(
         if not 0 <= share <= 1:
             raise DataError(f"the share --{name} is {share}: set it to a number from 0 to 1")
     recipe, train_set, model = run.load_run(run_dir)
-    if any(isinstance(layer, Votes) for layer in model.layers):
+    if has_votes(model):
         raise DataError(f"the run in {run_dir} has neighbors that vote already: give the run that they were put behind")
     look = keras.Model(model.input, _direction(recipe.data, model, visual, scores))
     files = expand(data) if data else train_set.files
@@ -99,7 +99,7 @@ def neighbors(
     layer = Votes(model.output_shape[-1], *voters.labels.shape, look.output_shape[-1], number, temperature, weight, name="votes")
     voted = keras.Model(model.input, layer(model.output, look.output), name=recipe.name)
     layer.set_videos(voters.vectors, voters.labels, voters.label_weights)
-    run.begin(folder, recipe, train_set)
+    run.begin(folder, recipe, train_set._replace(files=list(dict.fromkeys([*train_set.files, *files]))))  # it has seen all these
     options = {"neighbors": number, "temperature": temperature, "weight": weight, "visual": visual, "scores": scores}
     write_json(folder / run.NEIGHBORS, {"run": str(run_dir), "files": list(files), "num_videos": len(voters.vectors), **options})
     run.save_model(folder, voted)

@@ -41,7 +41,7 @@ class Settled(Protocol):
 
 
 class TrainSet(NamedTuple):
-    """What a run was trained on."""
+    """What a run was trained on; with neighbors also the files whose videos vote."""
 
     files: list[str]
     num_records: int
@@ -51,6 +51,11 @@ class TrainSet(NamedTuple):
     def prior(self) -> np.ndarray:
         """Label frequencies [C], with half a positive more, so that none is 0."""
         return (np.array(self.label_counts) + 0.5) / (self.num_records + 1)
+
+    def among(self, files: Sequence[str]) -> list[str]:
+        """Those of some files that are its own."""
+        own = {os.path.realpath(file) for file in self.files}
+        return [file for file in files if os.path.realpath(file) in own]
 
 
 class Run(NamedTuple):

@@ -139,3 +139,8 @@ class Votes(keras.layers.Layer):
         """Configuration for saving."""
         names = ("num_classes", "num_videos", "num_labels", "size", "neighbors", "temperature", "weight")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def has_votes(model: keras.Model) -> bool:
+    """Whether the model holds videos that vote."""
+    return any(isinstance(layer, Votes) for layer in model.layers)

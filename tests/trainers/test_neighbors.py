@@ -17,6 +17,7 @@ from trainers.export import export
 from trainers.fit import fit
 from trainers.inputs import evaluation_batches, layout
 from trainers.neighbors import neighbors
+from trainers.predict import predict
 from trainers.run import load_run
 from yt8m_data.errors import DataError
 from yt8m_data.quantize import dequantize
@@ -74,6 +75,28 @@ def test_a_run_with_neighbors_is_a_run(trained, made, tmp_path):
     np.testing.assert_array_equal(scores(str(tmp_path / "moved"), made.eval), found)
     with pytest.raises(DataError, match="is no run folder of `fit`"):
         fit("moe", [made.train], [made.eval], out, [*made.overrides, "training.steps=20"])
+
+
+def test_it_tells_of_videos_that_vote_on_themselves(trained, made, tmp_path, capsys):
+    """Also behind other layers and in an ensemble; and weights are learned of none such."""
+    out, corrected, both = (str(tmp_path / name) for name in ("voted", "corrected", "both"))
+    first, second = expand([made.eval])[:2]
+    neighbors(trained, out, [first])
+    stats.run(open_input([made.train], num_classes=30), str(tmp_path / "stats"), None, Engine())
+    correct(out, corrected, str(tmp_path / "stats" / "cooccurrence.npz"), share=0.1, most=1000)
+    capsys.readouterr()
+    for folder in (trained, out, corrected):
+        evaluate(folder, [second])
+    assert "vote in" not in capsys.readouterr().err
+    assert evaluate(out, [first])["gap"] > evaluate(trained, [first])["gap"] + 0.1
+    assert f"Videos of these shards vote in {out}, or trained it" in capsys.readouterr().err
+    evaluate(corrected, [first, second])
+    assert f"Videos of 1 of these 2 shards vote in {corrected}, or trained it" in capsys.readouterr().err
+    with pytest.raises(DataError, match=f"{out} was trained on {first}: learn weights on shards that no member has seen"):
+        ensemble([trained, out], both, "model", [made.eval])
+    ensemble([trained, out], both)
+    predict(both, [first], str(tmp_path / "p.csv"))
+    assert f"Videos of these shards vote in {out}, or trained it" in capsys.readouterr().err
 
 
 def test_it_goes_where_runs_go(trained, made, tmp_path):
