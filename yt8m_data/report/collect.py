@@ -14,6 +14,7 @@ from yt8m_data import shards
 from yt8m_data.errors import DataError
 from yt8m_data.report.html import Stage, write_report
 from yt8m_data.report.painters import HERE, Painters
+from yt8m_data.report.tables import METRICS
 from yt8m_data.storage import OnePath, to_path
 
 BAD_SHOWN = 20
@@ -94,7 +95,12 @@ def _run(run: str) -> dict[str, Any]:
     found = to_path(path)
     if found.is_dir() and not (found / _METRICS).exists():
         raise DataError(f"{path} has no {_METRICS}: evaluate it with --out FILE, and give that file as --run {name}=FILE")
-    return {"name": name, **shards.read_json(found / _METRICS if found.is_dir() else found)}
+    metrics = shards.read_json(found / _METRICS if found.is_dir() else found)
+    if not isinstance(metrics, dict) or not METRICS.keys() & metrics.keys():
+        raise DataError(
+            f"{path} holds none of {', '.join(METRICS)}: give a folder of yt8m-train fit, or a file of evaluate --out, to --run"
+        )
+    return {"name": name, **metrics}
 
 
 def _cooccurrence(folder: OnePath) -> dict[str, np.ndarray] | None:

@@ -149,6 +149,12 @@ def test_what_a_wrong_run_is_told(augmented, tmp_path):
         collect.write([str(augmented)], runs=["runs/plain"])
     with pytest.raises(DataError, match=r"has no metrics\.json: evaluate it with --out FILE, and give that file as --run plain=FILE"):
         collect.write([str(augmented)], runs=[f"plain={tmp_path}"])
+    for other in ([0.5], {"num_records": 5}):
+        shards.write_json(tmp_path / "other.json", other)
+        with pytest.raises(
+            DataError, match=r"other\.json holds none of gap, map, .*: give a folder of yt8m-train fit, or a file of evaluate"
+        ):
+            collect.write([str(augmented)], runs=[f"plain={tmp_path / 'other.json'}"])
     with pytest.raises(DataError, match=r"there is no file .*nothing\.json"):
         collect.write([str(augmented)], runs=[f"plain={tmp_path / 'nothing.json'}"])
     assert not list(tmp_path.rglob("*.html"))
