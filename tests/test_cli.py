@@ -79,6 +79,24 @@ def test_every_train_command_explains_itself(command):
 
 
 @pytest.mark.parametrize(
+    ("group", "arguments"),
+    [
+        (cli.yt8m_data, ["validate", "no-shards", "--out"]),
+        (cli.yt8m_data, ["report", "no-folder", "--out"]),
+        (cli.yt8m_train, ["evaluate", "no-run", "--data", "no-shards", "--out"]),
+        (cli.yt8m_train, ["evaluate", "no-run", "--data", "no-shards", "--per-class"]),
+        (cli.yt8m_train, ["evaluate", "no-run", "--data", "no-shards", "--reliability"]),
+        (cli.yt8m_train, ["predict", "no-run", "--data", "no-shards", "--out"]),
+        (cli.yt8m_train, ["segments", "predict", "no-run", "--data", "no-shards", "--out"]),
+    ],
+)
+def test_a_file_without_a_folder_is_refused_before_the_work(group, arguments, tmp_path):
+    result = invoke(group, *arguments, str(tmp_path / "nowhere" / "file.csv"))
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: there is no folder {tmp_path}/nowhere for file.csv: make it, or give another path\n"
+
+
+@pytest.mark.parametrize(
     ("group", "arguments", "missing"),
     [
         ("yt8m_train", ["evaluate", "run", "--data", "x"], "tensorflow"),

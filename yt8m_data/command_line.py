@@ -19,6 +19,19 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
+class OutFile(click.ParamType):
+    """The path of a file that a command writes at its end; that it can be written is checked before the work."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the path."""
+        from yt8m_data import storage
+
+        storage.check_target(value)
+        return value
+
+
 class Commands(click.Group):
     """A group that turns DataError into one sentence, and keeps what stands behind `--` for Beam."""
 

@@ -39,6 +39,23 @@ def to_path(path: "AnyPath") -> "OnePath":
     return ObjectPath(str(path)) if is_remote(path) else Path(path)
 
 
+def check_target(path: "AnyPath") -> None:
+    """Check that a file can be written under a path, before the work for it begins.
+
+    Raises:
+      DataError: the path is a folder, or its own folder is not there or not ours to write in.
+    """
+    target = to_path(path)
+    if isinstance(target, ObjectPath):
+        return
+    if target.is_dir():
+        raise DataError(f"{path} is a folder: give the path of a file")
+    if not target.parent.is_dir():
+        raise DataError(f"there is no folder {target.parent} for {target.name}: make it, or give another path")
+    if not os.access(target.parent, os.W_OK):
+        raise DataError(f"the folder {target.parent} may not be written in: give another path for {target.name}")
+
+
 def size(path: str) -> int:
     """Return the size of a file in bytes."""
     return ObjectPath(path).size() if is_remote(path) else os.path.getsize(path)
@@ -102,7 +119,7 @@ def atomic_write(path: "AnyPath") -> Iterator[BinaryIO]:
     """Open a file that appears under its name whole, at the end of the block, or not at all.
 
     Raises:
-      DataError: the disk is full, or the store refuses the object.
+      DataError: the path is none that a file can have (`check_target`), the disk is full, or the store refuses the object.
     """
     with atomic_object(ObjectPath(str(path))) if is_remote(path) else _atomic_file(Path(os.fspath(path))) as stream:  # type: ignore[arg-type]
         yield stream
@@ -138,6 +155,7 @@ def remove_tree(folder: OnePath) -> None:
 
 @contextlib.contextmanager
 def _atomic_file(target: Path) -> Iterator[BinaryIO]:
+    check_target(target)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     try:
         with room(target.parent), open_write(descriptor) as stream:

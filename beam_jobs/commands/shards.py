@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from beam_jobs.commands.options import ENGINE, INPUT, MEMORY, OVERWRITE, VOCABULARY, engine_of, memory_budget, open_input, told, yt8m_data
-from yt8m_data.command_line import importing
+from yt8m_data.command_line import OutFile, importing
 from yt8m_data.errors import DataError
 
 
@@ -120,7 +120,7 @@ def pool(ctx: click.Context, patterns: tuple[str, ...], out: str, moments: tuple
     "--num-classes", type=click.IntRange(1), help="Number of classes.  [default: that of the data set whose keys the records have]"
 )
 @click.option("--max-frames", type=click.IntRange(1), default=300, show_default=True, help="Frames that a video may have.")
-@click.option("--out", type=click.Path(), help="File for the report as well.")
+@click.option("--out", type=OutFile(), help="File for the report as well.")
 @ENGINE
 @click.pass_context
 def validate(

@@ -16,7 +16,7 @@ from beam_jobs.commands.options import (
     painters_of,
     yt8m_data,
 )
-from yt8m_data.command_line import importing
+from yt8m_data.command_line import OutFile, importing
 
 STATS_OUT = click.option("--out", type=click.Path(), required=True, help="Folder for stats.json, its tables and matrices, and report.html.")
 
@@ -135,7 +135,7 @@ def compare(ctx: click.Context, a: str, b: str, as_json: bool, vocabulary: str |
     metavar="NAME=PATH",
     help="A run folder of yt8m-train fit, or a file of evaluate --out, to show; repeatable.",
 )
-@click.option("--out", type=click.Path(), help="The HTML file.  [default: report.html in the last folder]")
+@click.option("--out", type=OutFile(), help="The HTML file.  [default: report.html in the last folder]")
 @VOCABULARY
 def report(folders: tuple[str, ...], runs: tuple[str, ...], out: str | None, vocabulary: str | None) -> None:
     """Write one HTML page on FOLDERS: the output of stats or of augment, or two outputs of stats, before and after."""

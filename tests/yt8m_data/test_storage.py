@@ -63,6 +63,27 @@ def test_a_write_that_fails_leaves_nothing_and_spares_what_was_there(root):
     assert [path.name for path in storage.to_path(root).iterdir()] == ["old"]
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere/metrics.json", r"there is no folder .*nowhere for metrics\.json: make it, or give another path"),
+        ("file/metrics.json", r"there is no folder .*file for metrics\.json"),
+        ("folder", r"folder is a folder: give the path of a file"),
+        ("locked/metrics.json", r"the folder .*locked may not be written in: give another path for metrics\.json"),
+    ],
+)
+def test_where_no_file_can_be_written(tmp_path, monkeypatch, name, message):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "locked" or mode != os.W_OK)  # root may write anywhere
+    with pytest.raises(DataError, match=message), storage.atomic_write(tmp_path / name):
+        raise AssertionError("the work began")
+    storage.check_target(tmp_path / "folder" / "metrics.json")
+    storage.check_target(tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "locked"]
+
+
 def test_paths_have_the_parts_of_pathlib(root):
     path = storage.to_path(root) / "folder" / "x.tar.gz"
     assert (path.name, path.stem, path.parent.name) == ("x.tar.gz", "x.tar", "folder")

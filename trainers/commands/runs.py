@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from trainers.commands.options import LABELLED, REPEAT, SET, hushed, yt8m_train
+from yt8m_data.command_line import OutFile
 
 COUNTS = click.option(
     "--counts", type=click.Path(), help="A stats.json whose counts sort classes by frequency.  [default: the training set's]"
@@ -53,9 +54,9 @@ def fit(
 @click.argument("folder")
 @LABELLED
 @COUNTS
-@click.option("--per-class", type=click.Path(), metavar="CSV", help="Write each class's counts and average precision.")
-@click.option("--reliability", type=click.Path(), metavar="CSV", help="Write how often pairs of each probability are true.")
-@click.option("--out", type=click.Path(), metavar="JSON", help="Write the metrics there too, for yt8m-data report --run.")
+@click.option("--per-class", type=OutFile(), metavar="CSV", help="Write each class's counts and average precision.")
+@click.option("--reliability", type=OutFile(), metavar="CSV", help="Write how often pairs of each probability are true.")
+@click.option("--out", type=OutFile(), metavar="JSON", help="Write the metrics there too, for yt8m-data report --run.")
 @REPEAT
 def evaluate(folder: str, data: Sequence[str], **options: Any) -> None:
     """Evaluate the run or the ensemble in FOLDER and print its metrics as JSON."""
@@ -84,7 +85,7 @@ def compare_runs(a: str, b: str, data: Sequence[str], **options: Any) -> None:
 @yt8m_train.command()
 @click.argument("folder")
 @click.option("--data", multiple=True, required=True, help="Pattern of the shards; repeatable.")
-@click.option("--out", type=click.Path(), required=True, help="FILE.csv, the challenge's VideoId,LabelConfidencePairs, or FILE.parquet.")
+@click.option("--out", type=OutFile(), required=True, help="FILE.csv, the challenge's VideoId,LabelConfidencePairs, or FILE.parquet.")
 @click.option("--top-k", type=click.IntRange(1), help="Best classes per video.  [default: 20 in a CSV, all scores in Parquet]")
 @REPEAT
 def predict(folder: str, data: Sequence[str], out: str, top_k: int | None, repeat: int) -> None:

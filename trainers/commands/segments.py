@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from trainers.commands.options import SET, hushed, yt8m_train
+from yt8m_data.command_line import OutFile
 
 
 @yt8m_train.group()
@@ -48,7 +49,7 @@ def evaluate_segments(run: str, data: Sequence[str]) -> None:
 @segments.command("predict")
 @click.argument("run")
 @click.option("--data", multiple=True, required=True, help="Pattern of frame-level shards; repeatable.")
-@click.option("--out", type=click.Path(), required=True, help="CSV: Class, Segments.")
+@click.option("--out", type=OutFile(), required=True, help="CSV: Class, Segments.")
 @click.option("--top-k", type=click.IntRange(1), default=20, show_default=True, help="Classes per segment.")
 @click.option("--max-segments", type=click.IntRange(1), default=100_000, show_default=True, help="Segments per class.")
 @click.option("--classes", type=click.Path(), help="List of the only classes to write: CSV with a column Index, or one number a line.")

@@ -15,7 +15,7 @@ from yt8m_data.errors import DataError
 from yt8m_data.report.html import Stage, write_report
 from yt8m_data.report.painters import HERE, Painters
 from yt8m_data.report.tables import METRICS
-from yt8m_data.storage import OnePath, to_path
+from yt8m_data.storage import OnePath, check_target, to_path
 
 BAD_SHOWN = 20
 _METRICS = "metrics.json"
@@ -51,8 +51,7 @@ def write(
     else:
         raise DataError(f"a report is of one folder, or of two (before and after), not of {len(parts)}")
     path = to_path(out) if out else parts[-1] / "report.html"
-    if not path.parent.is_dir():
-        raise DataError(f"there is no folder {path.parent} for the report: make it, or give another --out")
+    check_target(path)
     names = _names(parts[-1]) if names is None else names
     write_report(path, **contents, names=names, command=command, training=training, painters=painters)
     return path

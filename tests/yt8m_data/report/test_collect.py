@@ -139,7 +139,7 @@ def test_what_a_wrong_folder_is_told(augmented, counted_folder, counted, tmp_pat
     (augmented / "stats_after.json").unlink()
     with pytest.raises(DataError, match=r"there is no file .*stats_after\.json"):
         collect.write([str(augmented)])
-    with pytest.raises(DataError, match=r"there is no folder .*nowhere for the report: make it, or give another --out"):
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere for page\.html: make it, or give another path"):
         collect.write([str(counted_folder)], str(tmp_path / "nowhere" / "page.html"))
     assert not list(tmp_path.rglob("*.html"))
 
