@@ -13,6 +13,7 @@ import fcntl
 import importlib.util
 import mmap
 import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -91,6 +92,7 @@ class Store:
         self._sizes, self._framed = {feature.name: feature.size for feature in schema.features}, schema.kind == "frame"
         self._mean = next(iter(schema.features)).size
         self._stream = open(path if os.path.exists(path) else os.devnull, "rb", buffering=0)  # noqa: SIM115  open as long as this is
+        weakref.finalize(self, self._stream.close)
         self._compiled = compiled and importlib.util.find_spec("numba") is not None
         self._schema = schema
         self._octets: np.ndarray | None = None  # the file, uint8, where it is mapped and is not empty

@@ -1,6 +1,8 @@
 """The store of features: what was put is read back, whoever else appends meanwhile."""
 
 import errno
+import gc
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -121,3 +123,17 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(store.fcntl, "flock", full)
     with pytest.raises(DataError, match="is full: make room"):
         store.put(str(tmp_path / "features"), video_batch(3, 0), np.arange(3), VIDEO)
+
+
+@MAPPED
+def test_the_file_is_closed_with_its_store(tmp_path, mapped):
+    path = str(tmp_path / "features")
+    store.put(path, video_batch(3, 0), np.arange(3), VIDEO)
+    found = Store(path, VIDEO, mapped)
+    stream = found._stream
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found.itself = found  # so that the collector finds it
+        del found
+        gc.collect()
+    assert stream.closed
