@@ -8,9 +8,10 @@ The package `powerlaw` makes the same fit and no p-value; with a fit in some ten
 too slow to ask for one by hand.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,7 +67,8 @@ def fit(label_counts: np.ndarray, num_simulations: int = 0) -> PowerLaw | None:
     tail = counts[counts >= least]
     error = 1 / np.sqrt(len(tail) * _log_variance(alpha, least))
     random = np.random.Generator(np.random.PCG64(0))
-    further = sum(_lies_further(_simulated(counts, alpha, least, random), least, distance) for _ in range(num_simulations))
+    samples = [_Tails.of(_simulated(counts, alpha, least, random)) for _ in range(num_simulations)]
+    further = sum(_lies_further(tails, alphas, least, distance) for tails, alphas in zip(samples, _all_likeliest(samples), strict=True))
     return PowerLaw(
         alpha=alpha,
         alpha_error=float(error),
@@ -99,34 +101,59 @@ def log_zeta(alpha: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 def _scaled_tail(alpha: np.ndarray, q: np.ndarray) -> np.ndarray:
     """The zeta function times q^alpha, up to terms of alpha^5 / (30240 q^5)."""
-    series = q / (alpha - 1) + 0.5 + alpha / (12 * q) - alpha * (alpha + 1) * (alpha + 2) / (720 * q**3)
+    series = q / (alpha - 1) + 0.5 + alpha / (12 * q) - alpha * (alpha + 1) * (alpha + 2) / (720 * q * q * q)
     return np.maximum(series, 0.5)
+
+
+class _Tails(NamedTuple):
+    """The tails of sorted positive counts that a law may hold for.
+
+    `values` are the distinct counts, int64 [V], `first` is where each begins among the `size` counts. A tail begins at `values[chosen]`, and
+    has the mean logarithm `mean_logs`, float64 [T].
+    """
+
+    values: np.ndarray
+    first: np.ndarray
+    size: int
+    chosen: np.ndarray
+    mean_logs: np.ndarray
+
+    @classmethod
+    def of(cls, counts: np.ndarray) -> "_Tails":
+        values, first = np.unique(counts, return_index=True)
+        usable = np.flatnonzero(len(counts) - first[:-1] >= FEWEST_LABELS)  # not the largest count: equal counts have no exponent
+        spread = np.linspace(0, first[usable[-1]], CANDIDATES) if len(usable) else []
+        chosen = np.unique(np.searchsorted(first[usable], spread))
+        sums = np.cumsum(np.log(counts)[::-1])[::-1]
+        return cls(values, first, len(counts), chosen, sums[first[chosen]] / (len(counts) - first[chosen]))
 
 
 def _best(counts: np.ndarray) -> tuple[float, int, float] | None:
     """Alpha, least count and distance of the best fit to sorted positive counts."""
-    return min(_fits(counts), key=lambda fitted: fitted[2], default=None)
+    tails = _Tails.of(counts)
+    return min(_fits(tails, _all_likeliest([tails])[0]), key=lambda fitted: fitted[2], default=None)
 
 
-def _fits(counts: np.ndarray, near: int = 0, enough: float = np.inf) -> Iterator[tuple[float, int, float]]:
-    """Alpha, least count and distance of the fits to sorted positive counts, those with a least count near `near` first.
+def _fits(tails: _Tails, alphas: np.ndarray, near: int = 0, enough: float = np.inf) -> Iterator[tuple[float, int, float]]:
+    """Alpha, least count and distance of the fits to tails, those with a least count near `near` first.
 
     Where a few points of a tail show that its distance is `enough` or more, what they show stands for it.
     """
-    values, first = np.unique(counts, return_index=True)
-    usable = np.flatnonzero(len(counts) - first[:-1] >= FEWEST_LABELS)  # not the largest count: equal counts have no exponent
-    if not len(usable):
-        return
-    spread = np.linspace(0, first[usable[-1]], CANDIDATES)
-    chosen = np.unique(np.searchsorted(first[usable], spread))
-    sizes = len(counts) - first[chosen]
-    mean_logs = np.cumsum(np.log(counts)[::-1])[::-1][first[chosen]] / sizes
-    alphas = _likeliest(values[chosen].astype(np.float64), mean_logs)
-    shown = _shown_distances(values, first, chosen, alphas, len(counts)) if enough < np.inf else np.zeros(len(chosen))
+    values, first, size, chosen, _ = tails
+    shown = _shown_distances(tails, alphas) if enough < np.inf else np.zeros(len(chosen))
     for i in np.argsort(np.abs(values[chosen] - near), kind="stable").tolist():
         at = chosen[i]
-        distance = shown[i] if shown[i] >= enough else _distance(values[at:], first[at:] - first[at], sizes[i], alphas[i])
+        distance = shown[i] if shown[i] >= enough else _distance(values[at:], first[at:] - first[at], size - first[at], alphas[i])
         yield float(alphas[i]), int(values[at]), float(distance)
+
+
+def _all_likeliest(samples: Sequence[_Tails]) -> list[np.ndarray]:
+    """The likeliest alpha of each tail of each sample, all sought side by side: most of the time goes into calls, not into numbers."""
+    if not any(len(tails.chosen) for tails in samples):
+        return [np.empty(0)] * len(samples)
+    least = np.concatenate([tails.values[tails.chosen] for tails in samples]).astype(np.float64)
+    alphas = _likeliest(least, np.concatenate([tails.mean_logs for tails in samples]))
+    return np.split(alphas, np.cumsum([len(tails.chosen) for tails in samples])[:-1])
 
 
 def _likeliest(least: np.ndarray, mean_log: np.ndarray) -> np.ndarray:
@@ -144,7 +171,7 @@ def _likeliest(least: np.ndarray, mean_log: np.ndarray) -> np.ndarray:
 def _log_moments(alpha: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of ln n: minus the first and second derivative of ln zeta in alpha, by central differences."""
     h = 1e-4 * (alpha - 1)
-    low, middle, high = (log_zeta(alpha + d, least) for d in (-h, 0 * h, h))
+    low, middle, high = log_zeta(alpha + np.array([[-1], [0], [1]]) * h, least)
     return (low - high) / (2 * h), np.maximum((low - 2 * middle + high) / h**2, 1e-12)
 
 
@@ -163,8 +190,9 @@ def _distance(values: np.ndarray, below: np.ndarray, size: int, alpha: float) ->
     return float(np.abs(above - empirical).max())
 
 
-def _shown_distances(values: np.ndarray, first: np.ndarray, chosen: np.ndarray, alphas: np.ndarray, size: int) -> np.ndarray:
-    """What POINTS values of each tail show of its distance, side by side; `first` is where each value begins among the `size` counts."""
+def _shown_distances(tails: _Tails, alphas: np.ndarray) -> np.ndarray:
+    """What POINTS values of each tail show of its distance, side by side."""
+    values, first, size, chosen, _ = tails
     places = np.linspace(chosen, len(values) - 1, POINTS).astype(np.int64)
     logs = log_zeta(alphas, values[places])
     below = (first[places] - first[chosen]) / (size - first[chosen])
@@ -179,20 +207,27 @@ def _simulated(counts: np.ndarray, alpha: float, least: int, random: np.random.G
     return np.sort(np.concatenate((below, sample(alpha, least, size, random))))
 
 
-def _lies_further(counts: np.ndarray, least: int, distance: float) -> bool:
+def _lies_further(tails: _Tails, alphas: np.ndarray, least: int, distance: float) -> bool:
     """Whether even the best fit to simulated counts is `distance` away; most samples have a nearer one, at about the law's least count."""
-    fits = _fits(counts, least, enough=distance)
+    fits = _fits(tails, alphas, least, enough=distance)
     nearest = next(fits, None)
     return nearest is not None and nearest[2] >= distance and all(apart >= distance for _, _, apart in fits)
 
 
 def sample(alpha: float, least: int, size: int, random: np.random.Generator) -> np.ndarray:
     """Draw from P(n) ~ n^-alpha, n >= least: int64 [size]."""
-    logs = log_zeta(np.array(alpha), least + np.arange(_TABLE + 1))
-    above = np.exp(logs - logs[0])  # above[k] = P(n >= least + k)
+    above = _table(alpha, least)
     draws = 1 - random.random(size)
     found = least + np.searchsorted(-above, -draws, side="right") - 1
     far = draws <= above[-1]
     continuous = (least + _TABLE - 0.5) * (draws[far] / above[-1]) ** (-1 / (alpha - 1)) + 0.5  # appendix D of the paper
     found[far] = np.floor(np.minimum(continuous, 2.0**62)).astype(np.int64)
     return found
+
+
+@functools.lru_cache(1)  # a hundred samples are drawn of one law
+def _table(alpha: float, least: int) -> np.ndarray:
+    """P(n >= least + k) for k = 0 .. _TABLE, float64."""
+    logs = log_zeta(np.array(alpha), least + np.arange(_TABLE + 1))
+    above: np.ndarray = np.exp(logs - logs[0])
+    return above

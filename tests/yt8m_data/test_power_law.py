@@ -93,6 +93,15 @@ def test_p_values_of_true_power_laws_are_even():
     assert 0.25 < np.mean(values) < 0.75
 
 
+@pytest.mark.parametrize("counts", [sample(2.0, 20, 150, np.random.default_rng(9)), np.r_[np.arange(1, 30), np.full(20, 7)]])
+def test_the_p_value_is_that_of_samples_fitted_one_by_one(counts):
+    found = fit(counts, 25)
+    random = np.random.Generator(np.random.PCG64(0))
+    samples = [power_law._simulated(np.sort(counts), found.alpha, found.min_count, random) for _ in range(25)]
+    assert 0 < found.p_value < 1
+    assert found.p_value == np.mean([fit(each).distance >= found.distance for each in samples])
+
+
 def test_another_law_is_ruled_out():
     counts = np.rint(np.random.default_rng(6).uniform(1, 1000, 2000)).astype(int)
     assert fit(counts, 30).p_value < 0.1
@@ -108,7 +117,7 @@ def test_the_same_counts_have_the_same_p_value_in_any_order():
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 50), max_size=60))
 def test_any_counts_have_a_fit_or_none(counts):
-    found = fit(np.array(counts, np.int64))
+    found = fit(np.array(counts, np.int64), 3)
     positive = [count for count in counts if count]
     if len(positive) < 10 or len(set(positive)) < 2:
         assert found is None
