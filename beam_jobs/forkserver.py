@@ -6,6 +6,7 @@ for a worker with their own environment, and end with it. The server lives as lo
 
 import atexit
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -19,9 +20,11 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from yt8m_data import memory
+from yt8m_data.command_line import importing
 
 _CLIENT = Path(__file__).with_name("fork_worker.py")
 _MANY = 1024  # workers that may wait for the server at once
@@ -44,7 +47,7 @@ class _Server:
                 _serve_and_exit(listener, owner_lives)
         else:
             fds = (listener.fileno(), owner_lives)
-            call = [sys.executable, "-c", f"from beam_jobs import forkserver; forkserver.main{fds}"]
+            call = [sys.executable, "-c", f"from beam_jobs import forkserver; forkserver.main{(*fds, _ours())}"]
             self.pid = subprocess.Popen(call, pass_fds=fds).pid
         listener.close()
         os.close(owner_lives)
@@ -85,8 +88,16 @@ def _may_fork() -> bool:
     return threading.active_count() == 1 and "tensorflow" not in sys.modules
 
 
-def main(listener: int, owner_lives: int) -> None:
-    """Serve on inherited file descriptors."""
+def _ours() -> list[str]:
+    """Modules of ours that this process has imported: the workers will need them, and a fork of it would have them."""
+    return [name for name in sys.modules if name.partition(".")[0] in ("beam_jobs", "yt8m_data")]
+
+
+def main(listener: int, owner_lives: int, modules: Sequence[str]) -> None:
+    """Serve on inherited file descriptors, with modules imported for the workers."""
+    with importing():
+        for module in modules:
+            importlib.import_module(module)
     _serve_and_exit(socket.socket(fileno=listener), owner_lives)
 
 

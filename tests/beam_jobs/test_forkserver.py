@@ -19,12 +19,12 @@ from beam_jobs import forkserver, runners
 JOB = """
 import json, os, sys, threading
 import apache_beam as beam
-from beam_jobs import forkserver, runners
+from beam_jobs import forkserver, runners, shard
 
 def about(_):
     import time
     time.sleep(0.2)
-    return os.getpid(), os.getppid(), os.getcwd(), "numpy" in sys.modules
+    return os.getpid(), os.getppid(), os.getcwd(), "beam_jobs.shard" in sys.modules
 
 def build(pipeline, counter):
     return pipeline | beam.Create(range(8)) | beam.Reshuffle() | beam.Map(about) | beam.combiners.ToList()
@@ -57,11 +57,12 @@ def test_the_workers_of_a_job_come_from_one_server_and_end_with_it(tmp_path, cle
     script = before + JOB
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=True)
     told = json.loads(done.stdout)
-    pids, parents, folders, _ = (set(each) for each in zip(*told["workers"], strict=True))
+    pids, parents, folders, imported = (set(each) for each in zip(*told["workers"], strict=True))
     assert len(pids) == 2
     assert parents == {told["server"]}
     assert told["me"] not in pids
     assert folders == {str(tmp_path)}
+    assert imported == {True}
     assert all(map(gone, [*pids, told["server"]]))
     assert not Path(told["path"]).parent.exists()
     assert "Traceback" not in done.stderr
