@@ -10,7 +10,7 @@ import tensorflow as tf
 def read(paths, id_key="id", extra=()):
     """Yield (id, labels, {feature: vector}, {provenance key: value}) of every record, in order; `extra` names more keys to read so."""
     for path in sorted(map(str, paths)):
-        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        for record in _records(path):
             features = tf.train.Example.FromString(record).features.feature
             lists = {key: f.float_list.value for key, f in features.items() if key != "label_weights"}
             vectors = {key: np.array(values, np.float32) for key, values in lists.items() if len(values) > 1}
@@ -26,6 +26,11 @@ def read(paths, id_key="id", extra=()):
                     provenance[key] = floats or features[key].bytes_list.value[0]
             labels = list(features["labels"].int64_list.value) if "labels" in features else []
             yield features[id_key].bytes_list.value[0], labels, vectors, provenance
+
+
+def _records(path):
+    for batch in tf.data.TFRecordDataset(path).batch(512).as_numpy_iterator():  # a call for each record takes longer than to parse it
+        yield from batch
 
 
 def label_counts(records):
