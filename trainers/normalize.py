@@ -24,6 +24,12 @@ class FrameFeatures(keras.layers.Layer):
         mask = ops.arange(ops.shape(codes)[1], dtype="int32")[None, :] < num_frames[:, None]
         return ops.where(mask[:, :, None], codes * ((high - low) / 255) + low, 0.0), mask
 
+    def compute_output_spec(self, features: Sequence[Any], num_frames: Any) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """[B, T, D] float32 and [B, T] bool; without it Keras traces the layer to find that."""
+        batch, frames, _ = features[0].shape
+        width = sum(feature.shape[-1] for feature in features)
+        return keras.KerasTensor((batch, frames, width), "float32"), keras.KerasTensor((batch, frames), "bool")
+
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class InputNormalization(keras.layers.Layer):
@@ -51,6 +57,10 @@ class InputNormalization(keras.layers.Layer):
         elif self.l2_normalize == "joint":
             x = unit(x)
         return x * self.scale
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        """That of x, in float32; without it Keras traces the layer to find that."""
+        return keras.KerasTensor(x.shape, "float32")
 
     def get_config(self) -> dict[str, Any]:
         """Configuration for saving."""

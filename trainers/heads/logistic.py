@@ -50,6 +50,10 @@ class Logistic(keras.layers.Layer):
             z = z + self.bias
         return z if logits else ops.sigmoid(z)
 
+    def compute_output_spec(self, x: Any, **_: Any) -> keras.KerasTensor:
+        """[B, C] float32; without it Keras traces the head to find that."""
+        return keras.KerasTensor((x.shape[0], self.num_classes), "float32")
+
     def set_prior(self, prior: np.ndarray) -> None:
         """Set the bias such that p = prior [C] where x W is 0; without a bias there is nothing to set, and p is 1/2 there."""
         if self.use_bias:

@@ -77,6 +77,10 @@ class MixtureOfExperts(keras.layers.Layer):
         experts = ops.reshape(ops.cast(experts, "float32") + self.expert_bias, (-1, self.num_experts, self.num_classes))
         return _mixed(gates, ops.sigmoid(experts))
 
+    def compute_output_spec(self, x: Any, **_: Any) -> keras.KerasTensor:
+        """[B, C] float32; without it Keras traces the head to find that."""
+        return keras.KerasTensor((x.shape[0], self.num_classes), "float32")
+
     def set_prior(self, prior: np.ndarray) -> None:
         """Set every expert's bias to the logit of prior [C]; where x is 0, p is the prior less the dummy's share, 1 / (M + 1)."""
         self.expert_bias.assign(np.tile(logit(prior), self.num_experts))
