@@ -108,8 +108,8 @@ def _scaled_tail(alpha: np.ndarray, q: np.ndarray) -> np.ndarray:
 class _Tails(NamedTuple):
     """The tails of sorted positive counts that a law may hold for.
 
-    `values` are the distinct counts, int64 [V], `first` is where each begins among the `size` counts. A tail begins at `values[chosen]`, and
-    has the mean logarithm `mean_logs`, float64 [T].
+    `values` are the distinct counts, int64 [V], and `first` is where each begins among the `size` counts. Tails begin at `values[chosen]`;
+    the logarithms of their counts have the means `mean_logs`, float64 [T].
     """
 
     values: np.ndarray
@@ -120,10 +120,11 @@ class _Tails(NamedTuple):
 
     @classmethod
     def of(cls, counts: np.ndarray) -> "_Tails":
+        """Find them; none where too few counts differ."""
         values, first = np.unique(counts, return_index=True)
         usable = np.flatnonzero(len(counts) - first[:-1] >= FEWEST_LABELS)  # not the largest count: equal counts have no exponent
-        spread = np.linspace(0, first[usable[-1]], CANDIDATES) if len(usable) else []
-        chosen = np.unique(np.searchsorted(first[usable], spread))
+        spread = np.linspace(0, first[usable].max(initial=0), CANDIDATES)
+        chosen = np.unique(np.searchsorted(first[usable], spread))[: len(usable)]
         sums = np.cumsum(np.log(counts)[::-1])[::-1]
         return cls(values, first, len(counts), chosen, sums[first[chosen]] / (len(counts) - first[chosen]))
 
