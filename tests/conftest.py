@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # the first example may compile or import something
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=50)  # the first example may compile or import something
 hypothesis.settings.load_profile("untimed")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core already: threads of BLAS and TensorFlow would wait for each other
