@@ -174,7 +174,7 @@ def learned(recipe: Recipe) -> Scores:
     for _ in range(recipe.training.steps):
         rows = rng.choice(len(train.truth), recipe.training.batch_size, replace=False)
         step({"features": {name: tf.gather(x, rows) for name, x in features.items()}, "labels": tf.gather(train.labels, rows)})
-    return scored(tf.function(assembly.model)(unseen_features, training=False).numpy())
+    return scored(assembly.model(unseen_features, training=False).numpy())  # once, so a graph of it would take longer
 
 
 @pytest.fixture(scope="module")
