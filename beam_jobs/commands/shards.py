@@ -137,7 +137,7 @@ def validate(
 
     source = inputs.open_input(patterns, num_classes, skip_bad=True, max_bad_fraction=1, extras=True)
     result = job.run(source, engine_of(ctx, options), max_frames)
+    click.echo(json.dumps(result, indent=2))
     if out:
         shards.write_json(out, result)
-    click.echo(json.dumps(result, indent=2))
     ctx.exit(0 if result["ok"] else 1)

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from yt8m_data import shards
+from yt8m_data.errors import DataError
+
 
 def one_sentence(result):
     lines = [line for line in result.err.splitlines() if line.startswith("Error: ")]
@@ -254,3 +257,16 @@ def test_a_file_that_nobody_reads_is_an_error(job, number, made, command, tmp_pa
     result = command("yt8m-data", job, made / "*.tfrecord", tmp_path / "out", *options, status=2)
     assert "5 of 6 files were read, so Beam lost some on the way: run it again" in one_sentence(result)
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_what_validate_found_is_printed_though_it_cannot_be_written(made, command, tmp_path, monkeypatch):
+    printed = command("yt8m-data", "validate", made / "*.tfrecord", "--out", tmp_path / "found.json").out
+    assert json.loads((tmp_path / "found.json").read_text()) == json.loads(printed)
+
+    def full(*_):
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr(shards, "write_json", full)
+    result = command("yt8m-data", "validate", made / "*.tfrecord", "--out", tmp_path / "again.json", status=2)
+    assert result.out == printed
+    assert result.err.endswith("Error: the disk is full\n")
